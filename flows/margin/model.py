@@ -1,0 +1,50 @@
+"""What a margin model is: per-instrument tables once an instant, then requirements of any accounts from them.
+
+A model is found by its name through the entry-point group ``tidegate.margin``. No account ever prices an instrument:
+everything that depends on the market is in the tables, and an account's requirement is a grouped product over them.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+UInt32Array = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class PositionColumns:
+    """Every account's positions, as columns.
+
+    Account row r holds ``instrument[offset[r] : offset[r] + count[r]]``, rising and without repeats, and ``lots`` at
+    the same places (signed, never 0). Rows are where the book put them; nothing may depend on their order.
+    """
+
+    offset: Int64Array
+    count: Int64Array
+    instrument: UInt32Array
+    lots: Int64Array
+
+
+class MarginModel(Protocol):
+    """Requirements of accounts; pure functions of the market's tables and the positions.
+
+    ``tables`` takes the market's instrument columns (``flows.market.columns.InstrumentColumns``) and the model's
+    validated parameter set; what it returns is opaque to everyone but ``requirements``.
+    """
+
+    name: str
+
+    def tables(self, columns: Any, parameters: Any) -> Any:
+        """Return what ``requirements`` reads of the market at this instant."""
+
+    def requirements(
+        self, tables: Any, positions: PositionColumns, rows: Int64Array
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return ``(initial, maintenance)``, each (n,) for n ``rows``, numeraire, >= 0, initial >= maintenance.
+
+        Sums run in instrument order within an account, so that a result depends on the account alone.
+        """

@@ -1,0 +1,150 @@
+"""Risk parameters: validated for people, replayable as events.
+
+What changes a margin number is a ``parameters.changed`` event that names one of these sets and replaces it whole.
+
+1. A set that does not validate is refused as a whole; the one before stays in force.
+2. Ratios are fractions (0.05 is 5 %), money is in the numeraire, times are nanoseconds.
+"""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.failures import FailureReason, Refused
+
+Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Multiple = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
+
+
+class ParameterSet(BaseModel):
+    """A named set: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class OracleParameters(ParameterSet):
+    """How sources become one price, and when a price is too old to decide by."""
+
+    price_age_ns_max: int = Field(default=180_000_000_000, ge=0)
+    forward_age_ns_max: int = Field(default=3_600_000_000_000, ge=0)
+    vol_age_ns_max: int = Field(default=3_600_000_000_000, ge=0)
+    mark_age_ns_max: int = Field(default=900_000_000_000, ge=0)
+    # A source further than this from the median of all is left out of it.
+    outlier_ratio: Multiple = 0.05
+    sources_min: int = Field(default=1, ge=1, le=64)
+    # Above this band, relative to the price, the feed stops decisions.
+    confidence_ratio_max: Multiple = 0.05
+
+
+class CollateralParameters(ParameterSet):
+    """Haircuts of assets with a positive balance; an asset not named has ``default_haircut``."""
+
+    haircuts: dict[str, Ratio] = Field(default_factory=dict)
+    default_haircut: Ratio = 0.2
+
+
+class LadderParameters(ParameterSet):
+    """Where the tiers begin, as multiples of initial and maintenance margin."""
+
+    watch_multiple: Annotated[float, Field(ge=1.0, le=10.0)] = 1.2
+    takeover_multiple: Ratio = 2.0 / 3.0
+
+
+class LiquidationParameters(ParameterSet):
+    """How much a liquidation closes: back to maintenance × (1 + buffer), whole lots, rounded up."""
+
+    buffer: Multiple = 0.1
+    # Below this notional a position is closed whole rather than in part.
+    close_all_notional: Annotated[float, Field(ge=0.0)] = 100.0
+
+
+class StandardParameters(ParameterSet):
+    """``tidegate-standard``: rates per position."""
+
+    linear_initial: Ratio = 0.10
+    linear_maintenance: Ratio = 0.05
+    # Rates by underlying, where they differ: {"BTC": [0.02, 0.01]} is initial, maintenance.
+    linear_rates: dict[str, tuple[Ratio, Ratio]] = Field(default_factory=dict)
+    option_initial: Ratio = 0.15
+    option_initial_min: Ratio = 0.10
+    option_maintenance: Ratio = 0.075
+    # Share of a long option's value that counts as margin.
+    long_option_credit: Ratio = 0.0
+
+    @model_validator(mode="after")
+    def _initial_covers_maintenance(self) -> "StandardParameters":
+        rates = [(self.linear_initial, self.linear_maintenance), *self.linear_rates.values()]
+        if any(initial < maintenance for initial, maintenance in rates):
+            message = "initial margin rates must be at least the maintenance rates"
+            raise ValueError(message)
+        if self.option_initial < self.option_initial_min or self.option_initial_min < self.option_maintenance:
+            message = "option rates must satisfy initial >= initial_min >= maintenance"
+            raise ValueError(message)
+        return self
+
+
+class PortfolioParameters(ParameterSet):
+    """``tidegate-portfolio``: scenarios, contingencies and factors."""
+
+    # (spot multiple, vol direction -1 | 0 | 1, weight of the scenario's loss)
+    scenarios: list[tuple[Annotated[float, Field(gt=0.0, le=10.0)], Annotated[int, Field(ge=-1, le=1)], Ratio]] = Field(
+        default_factory=lambda: [
+            *[(1.0 + move / 100.0, direction, 1.0) for move in (-15, -10, -5, 0, 5, 10, 15) for direction in (-1, 0, 1)],
+            (0.5, 1, 0.4),
+            (1.6, 1, 0.35),
+            (2.0, 1, 0.2),
+        ],
+        min_length=1,
+        max_length=64,
+    )
+    vol_up: Multiple = 0.5
+    vol_down: Ratio = 0.25
+    vol_power_short: Ratio = 0.3
+    vol_power_long: Ratio = 0.13
+    vol_days_min: Annotated[float, Field(gt=0.0)] = 1.0
+    linear_contingency: Ratio = 0.01
+    short_option_contingency: Ratio = 0.01
+    maintenance_factor: Multiple = 1.0
+    initial_factor: Multiple = 1.25
+
+    @model_validator(mode="after")
+    def _initial_covers_maintenance(self) -> "PortfolioParameters":
+        if self.initial_factor < self.maintenance_factor:
+            message = "initial_factor must be at least maintenance_factor"
+            raise ValueError(message)
+        return self
+
+
+PARAMETER_SETS: Final[dict[str, type[ParameterSet]]] = {
+    "oracle": OracleParameters,
+    "collateral": CollateralParameters,
+    "ladder": LadderParameters,
+    "liquidation": LiquidationParameters,
+    "tidegate-standard": StandardParameters,
+    "tidegate-portfolio": PortfolioParameters,
+}
+
+
+def validate(name: str, parameters: dict[str, Any]) -> ParameterSet:
+    """Return the named set, validated; refuse an unknown name or a value out of range.
+
+    Raises
+    ------
+    Refused : ``bad_parameters``, with the first fault in words.
+    """
+    kind = PARAMETER_SETS.get(name)
+    if kind is None:
+        known = ", ".join(sorted(PARAMETER_SETS))
+        raise Refused(FailureReason.BAD_PARAMETERS, f"no parameter set {name!r}; there are {known}")
+    try:
+        return kind.model_validate(parameters)
+    except ValueError as error:
+        raise Refused(FailureReason.BAD_PARAMETERS, f"{name}: {_first_line(error)}") from error
+
+
+def _first_line(error: ValueError) -> str:
+    faults = getattr(error, "errors", None)
+    if faults is None:
+        return str(error)
+    first = faults(include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'set'}: {first['msg']}"
