@@ -76,7 +76,7 @@ LEG: Final = np.dtype(
         ("asset", "<u2"),
         ("account", "<u4"),
         ("instrument", "<u4"),  # NO_INSTRUMENT where there is none
-        ("reserved", "<u4"),
+        ("counterparty", "<u4"),  # the other side's account number; whose shard holds a system account's leg
         ("lots", "<i8"),
         ("cash", "<i8"),
         ("fee", "<i8"),
