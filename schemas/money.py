@@ -6,7 +6,9 @@
 3. Overflow of a signed 64-bit integer is refused at the edge and halts behind it: it never wraps.
 """
 
+from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 from typing import Final
 
 from schemas.failures import FailureReason, Refused
@@ -85,6 +87,24 @@ def from_units(units: int, decimals: int) -> str:
     sign = "-" if units < 0 else ""
     text = str(abs(units)).rjust(decimals + 1, "0")
     return f"{sign}{text[:-decimals]}.{text[-decimals:]}"
+
+
+def from_float(value: float) -> str:
+    """Return the shortest plain decimal string (no exponent) that reads back as ``value``.
+
+    For rates, vols and prices that a computation made; money never takes this way.
+
+    Raises
+    ------
+    ValueError : NaN, infinite, or with more than 24 digits on either side of the point.
+    """
+    if not isfinite(value):
+        raise ValueError(f"{value} has no decimal string")
+    text = format(Decimal(repr(float(value))), "f")
+    whole, _, decimals = text.lstrip("-").partition(".")
+    if len(whole) > _DIGITS_MAX or len(decimals) > _DIGITS_MAX:
+        raise ValueError(f"{value!r} needs more than {_DIGITS_MAX} digits on one side of the point")
+    return text
 
 
 def in_range(units: int) -> int:
