@@ -62,7 +62,8 @@ RESULT: Final = np.dtype(
         ("kind", "u1"),
         ("tier_from", "u1"),
         ("tier_to", "u1"),
-        ("reserved", "V3"),
+        ("reserved", "u1"),
+        ("reserved_more", "<u2"),
         ("instrument", "<u4"),
         ("lots", "<i8"),
         ("amount", "<i8"),
@@ -81,7 +82,7 @@ class DeltaKind(IntEnum):
     POSITION = 1  # market: instrument index, amount: lots
 
 
-DELTA: Final = np.dtype([("account", "<u4"), ("kind", "u1"), ("reserved", "V3"), ("market", "<u4"), ("amount", "<i8")])
+DELTA: Final = np.dtype([("account", "<u4"), ("kind", "<u4"), ("market", "<u4"), ("amount", "<i8")])
 Deltas = npt.NDArray[np.void]
 
 

@@ -1,0 +1,740 @@
+"""The book: every account of this process's shards, as columns.
+
+1. Integers only: what is here is exact, and is all that a checkpoint of a shard holds besides the market.
+2. Each shard has its own row, a *part*, of each system account. Fees, transfers and withdrawals are booked against the
+   part of the account's own shard, so every record closes within its shard.
+3. An account's positions are contiguous, rising by instrument, never zero: sums over them have one order.
+4. Overflow of a signed 64-bit integer raises ``BookOverflow``: it never wraps.
+5. The journal holds every change of an integer since the last barrier; netting it gives the period's deltas.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from flows.margin.model import PositionColumns
+from flows.market.listings import Account
+from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
+from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS, shard_of
+from schemas.instruments import MarginMode
+from schemas.ledger import LegFlag, LegKind, Legs
+from schemas.results import DELTA, DeltaKind, Deltas
+
+Int64Array = npt.NDArray[np.int64]
+UInt32Array = npt.NDArray[np.uint32]
+UInt64Array = npt.NDArray[np.uint64]
+BoolArray = npt.NDArray[np.bool_]
+
+_PARTS = len(SYSTEM_ACCOUNTS)
+_SHARD_VERSION = 1
+_ROWS_MIN = 64
+_POOL_MIN = 256
+_JOURNAL_MIN = 1024
+
+# What a kernel may do to a row; the values are compiled into it.
+_FILL, _BUST, _TRANSFER, _SPOT_BASE, _WITHDRAWAL = (
+    int(LegKind.FILL), int(LegKind.BUST), int(LegKind.TRANSFER), int(LegKind.SPOT_BASE), int(LegKind.WITHDRAWAL),
+)  # fmt: skip
+_LIQUIDATION = int(LegFlag.LIQUIDATION)
+_ASSET, _POSITION = int(DeltaKind.ASSET), int(DeltaKind.POSITION)
+_FEES, _BRIDGE = int(FEES_NUMBER), int(BRIDGE_NUMBER)
+_ROOM_LEGS = 6  # journal entries that one leg may write
+_OVERFLOW = -1
+
+
+class BookOverflow(Exception):  # noqa: N818 - an invariant of ours, halted on
+    """An amount left the range of a signed 64-bit integer: the process halts at this frame."""
+
+
+class UnknownAccountNumber(Exception):  # noqa: N818
+    """A leg names an account that no record opened: the ledger is not the whole one."""
+
+
+class Book:
+    """Accounts of a set of shards.
+
+    Parameters
+    ----------
+    shards : the shards of this process, any order.
+    shard_count : the ledger's.
+    models : margin model names; an account's ``model`` is an index into them.
+    """
+
+    def __init__(self, shards: Iterable[int], *, shard_count: int, models: Sequence[str]) -> None:
+        self.shards = tuple(sorted(shards))
+        self.shard_count = shard_count
+        self.models = tuple(models)
+        self._shard_place = {shard: place for place, shard in enumerate(self.shards)}
+        self.rows = 0
+        self.assets = 0
+        rows = max(_ROWS_MIN, len(self.shards) * _PARTS)
+        self._account = np.zeros(rows, np.uint32)
+        self._shard = np.zeros(rows, np.uint16)
+        self._model = np.zeros(rows, np.uint8)
+        self._isolated = np.zeros(rows, np.bool_)
+        self._tier = np.zeros(rows, np.uint8)
+        self._suspended = np.zeros(rows, np.bool_)
+        self._orders = np.zeros(rows, np.int64)
+        self._part = np.zeros(rows, np.int64)
+        self._dirty = np.zeros(rows, np.bool_)
+        self._hash = np.zeros((rows, 2), np.uint64)
+        self._cash = np.zeros((rows, 0), np.int64)
+        self._offset = np.zeros(rows, np.int64)
+        self._count = np.zeros(rows, np.int64)
+        self._capacity = np.zeros(rows, np.int64)
+        self.pool_instrument = np.zeros(_POOL_MIN, np.uint32)
+        self.pool_lots = np.zeros(_POOL_MIN, np.int64)
+        self.entry_cash = np.zeros(_POOL_MIN, np.int64)
+        self.order_lots = np.zeros(_POOL_MIN, np.int64)
+        self._pool_used = np.zeros(1, np.int64)
+        self._row_of = np.full(_ROWS_MIN, -1, np.int64)
+        self._journal = np.zeros(_JOURNAL_MIN, DELTA)
+        self._journal_used = np.zeros(1, np.int64)
+        # Open orders whose position vanished: [row, instrument, lots], to be cancelled by the next decision.
+        self._orphans: list[tuple[int, int, int]] = []
+        self.state_hash = np.zeros(2, np.uint64)
+        for shard in self.shards:
+            for number in range(_PARTS):
+                self._append_row(number, shard, model=0, isolated=False)
+                self._part[self.rows - 1] = self.rows - 1 - number
+
+    # -- columns -------------------------------------------------------------------------------------------------
+
+    @property
+    def account(self) -> UInt32Array:
+        """(n,), account numbers; the first rows are parts of system accounts."""
+        return self._account[: self.rows]
+
+    @property
+    def shard(self) -> npt.NDArray[np.uint16]:
+        """(n,), the shard of each row."""
+        return self._shard[: self.rows]
+
+    @property
+    def model(self) -> npt.NDArray[np.uint8]:
+        """(n,), index into ``models``."""
+        return self._model[: self.rows]
+
+    @property
+    def isolated(self) -> BoolArray:
+        """(n,), margin mode."""
+        return self._isolated[: self.rows]
+
+    @property
+    def tier(self) -> npt.NDArray[np.uint8]:
+        """(n,), ``Tier`` as last decided."""
+        return self._tier[: self.rows]
+
+    @property
+    def suspended(self) -> BoolArray:
+        """(n,), whether decisions wait for a price."""
+        return self._suspended[: self.rows]
+
+    @property
+    def order_count(self) -> Int64Array:
+        """(n,), how many positions have an open liquidation order."""
+        return self._orders[: self.rows]
+
+    @property
+    def cash(self) -> Int64Array:
+        """(n, A), units of each asset."""
+        return self._cash[: self.rows]
+
+    @property
+    def dirty(self) -> BoolArray:
+        """(n,), whether the row's state hash is out of date."""
+        return self._dirty[: self.rows]
+
+    @property
+    def positions(self) -> PositionColumns:
+        """Positions of every row; ``entry_cash`` and ``order_lots`` are aligned with its lots."""
+        return PositionColumns(
+            self._offset[: self.rows], self._count[: self.rows], self.pool_instrument, self.pool_lots
+        )
+
+    @property
+    def customer_rows(self) -> Int64Array:
+        """The rows that have a tier, in order of account number."""
+        return np.arange(len(self.shards) * _PARTS, self.rows, dtype=np.int64)
+
+    def row(self, number: int) -> int:
+        """Return the row of a customer account, or -1 if another process holds it."""
+        return int(self._row_of[number]) if number < self._row_of.shape[0] else -1
+
+    # -- growth --------------------------------------------------------------------------------------------------
+
+    def add_asset(self) -> None:
+        """Take one more asset: every balance in it is 0."""
+        self.assets += 1
+        wider = np.zeros((self._cash.shape[0], self.assets), np.int64)
+        wider[:, : self._cash.shape[1]] = self._cash
+        self._cash = wider
+
+    def add_account(self, account: Account) -> bool:
+        """Take a new customer account if one of this process's shards holds it; return whether it does."""
+        shard = shard_of(account.account, self.shard_count)
+        if shard not in self._shard_place:
+            return False
+        self._append_row(
+            account.number,
+            shard,
+            model=self.models.index(account.margin_model),
+            isolated=account.margin_mode is MarginMode.ISOLATED,
+        )
+        row = self.rows - 1
+        self._part[row] = self._shard_place[shard] * _PARTS
+        if account.number >= self._row_of.shape[0]:
+            larger = np.full(max(2 * self._row_of.shape[0], account.number + 1), -1, np.int64)
+            larger[: self._row_of.shape[0]] = self._row_of
+            self._row_of = larger
+        self._row_of[account.number] = row
+        self._dirty[row] = True
+        return True
+
+    def _append_row(self, number: int, shard: int, *, model: int, isolated: bool) -> None:
+        if self.rows == self._account.shape[0]:
+            size = 2 * self.rows
+            for name in (
+                "_account", "_shard", "_model", "_isolated", "_tier", "_suspended", "_orders", "_part", "_dirty",
+                "_hash", "_cash", "_offset", "_count", "_capacity",
+            ):  # fmt: skip
+                old = getattr(self, name)
+                new = np.zeros((size, *old.shape[1:]), old.dtype)
+                new[: self.rows] = old
+                setattr(self, name, new)
+        row = self.rows
+        self._account[row] = number
+        self._shard[row] = shard
+        self._model[row] = model
+        self._isolated[row] = isolated
+        self.rows += 1
+
+    def _grow_pool(self) -> None:
+        for name in ("pool_instrument", "pool_lots", "entry_cash", "order_lots"):
+            old = getattr(self, name)
+            new = np.zeros(2 * old.shape[0], old.dtype)
+            new[: old.shape[0]] = old
+            setattr(self, name, new)
+
+    def _room_in_journal(self, entries: int) -> None:
+        needed = int(self._journal_used[0]) + entries
+        if needed > self._journal.shape[0]:
+            larger = np.zeros(max(needed, 2 * self._journal.shape[0]), DELTA)
+            larger[: self._journal_used[0]] = self._journal[: self._journal_used[0]]
+            self._journal = larger
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def rows_of(self, legs: Legs) -> Int64Array:
+        """Return the row of each leg: a customer's, or the part of a system account in its counterparty's shard."""
+        number = legs["account"].astype(np.int64)
+        system = number < FIRST_ACCOUNT_NUMBER
+        known = np.where(system, legs["counterparty"], number).astype(np.int64)
+        if known.size and int(known.max()) >= self._row_of.shape[0]:
+            raise UnknownAccountNumber(f"account number {int(known.max())} was never opened")
+        rows = self._row_of[known]
+        if (rows < 0).any():
+            raise UnknownAccountNumber(f"account number {int(known[rows < 0][0])} was never opened in these shards")
+        rows[system] = self._part[rows[system]] + number[system]
+        return rows
+
+    def apply(self, legs: Legs, rows: Int64Array) -> None:
+        """Book account records in order; withdrawals are not among them (see ``move_cash``)."""
+        self._room_in_journal(_ROOM_LEGS * legs.shape[0])
+        done = 0
+        while done < legs.shape[0]:
+            orphans = np.zeros((legs.shape[0], 3), np.int64)
+            done, orphan_count, status = _apply_legs(
+                done, legs, rows, self._part, self._account, self._cash, self._offset, self._count, self._capacity,
+                self.pool_instrument, self.pool_lots, self.entry_cash, self.order_lots, self._pool_used, self._orders,
+                self._dirty, self._journal, self._journal_used, orphans,
+            )  # fmt: skip
+            self._orphans.extend((int(r), int(i), int(n)) for r, i, n in orphans[:orphan_count])
+            if status == _OVERFLOW:
+                raise BookOverflow(f"account number {int(legs['account'][done])}: amount leaves 64 bits")
+            if done < legs.shape[0]:
+                self._grow_pool()
+
+    def move_cash(self, row: int, asset: int, units: int) -> None:
+        """Credit (or debit) a customer against its shard's part of the bridge account."""
+        self._room_in_journal(2)
+        for target, amount in ((row, units), (int(self._part[row]) + _BRIDGE, -units)):
+            balance = int(self._cash[target, asset]) + amount
+            if abs(balance) > np.iinfo(np.int64).max:
+                raise BookOverflow(f"account number {int(self._account[target])}: amount leaves 64 bits")
+            self._cash[target, asset] = balance
+            self._dirty[target] = True
+            used = int(self._journal_used[0])
+            self._journal[used] = (self._account[target], _ASSET, asset, amount)
+            self._journal_used[0] = used + 1
+
+    def pay(
+        self, instrument: int, asset: int, units_per_lot: int, *, closes: bool
+    ) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Pay ``units_per_lot`` for every long lot held; close the position if ``closes``.
+
+        Returns
+        -------
+        (rows, lots, units), one entry a holder, in row order, parts of system accounts included.
+        """
+        holders, place = _holders(self.rows, self._offset, self._count, self.pool_instrument, instrument)
+        lots = self.pool_lots[place].copy()
+        self._room_in_journal(2 * holders.shape[0])
+        units, status = _pay(
+            holders, place, instrument, asset, units_per_lot, closes, self._account, self._cash, self._count,
+            self._offset, self.pool_instrument, self.pool_lots, self.entry_cash, self.order_lots, self._orders,
+            self._dirty, self._journal, self._journal_used,
+        )  # fmt: skip
+        if status == _OVERFLOW:
+            raise BookOverflow(f"payment on instrument {instrument}: amount leaves 64 bits")
+        return holders, lots, units
+
+    def set_tier(self, rows: Int64Array, tiers: npt.NDArray[np.uint8]) -> None:
+        """Write decided tiers."""
+        self._tier[rows] = tiers
+        self._dirty[rows] = True
+
+    def set_suspended(self, rows: Int64Array, suspended: BoolArray) -> None:
+        """Write whether decisions wait."""
+        self._suspended[rows] = suspended
+        self._dirty[rows] = True
+
+    def take_orphans(self) -> list[tuple[int, int, int]]:
+        """Return and forget the open orders whose position vanished: (row, instrument, lots)."""
+        orphans, self._orphans = self._orphans, []
+        return orphans
+
+    # -- barriers ------------------------------------------------------------------------------------------------
+
+    def take_deltas(self) -> Deltas:
+        """Return the net of the period by (account, kind, market), zeros left out, and begin the next."""
+        used = int(self._journal_used[0])
+        self._journal_used[0] = 0
+        return net(self._journal[:used])
+
+    def update_state_hash(self) -> tuple[int, int]:
+        """Return the two 64-bit halves of the sum of all customer accounts' hashes.
+
+        A sum does not depend on shards, rows or processes: processes add theirs up modulo 2^64.
+        """
+        first = len(self.shards) * _PARTS
+        rows = np.flatnonzero(self._dirty[first : self.rows]) + first
+        _hash_rows(
+            rows, self._account, self._tier, self._suspended, self._cash, self._offset, self._count,
+            self.pool_instrument, self.pool_lots, self.order_lots, self._hash, self.state_hash,
+        )  # fmt: skip
+        self._dirty[: self.rows] = False
+        return int(self.state_hash[0]), int(self.state_hash[1])
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def dump_shard(self, shard: int) -> bytes:
+        """Return one shard's accounts as a sealed envelope; only at a barrier, when the journal is empty."""
+        assert int(self._journal_used[0]) == 0, "a checkpoint belongs at a barrier, after its deltas were taken"
+        assert not self._orphans, "vanished orders are cancelled in the frame in which they vanish"
+        rows = np.flatnonzero(self._shard[: self.rows] == shard)
+        place = _places(self._offset[rows], self._count[rows])
+        return seal_envelope(
+            "book-shard",
+            _SHARD_VERSION,
+            msgspec.msgpack.encode(
+                _ShardState(
+                    shard=shard,
+                    shard_count=self.shard_count,
+                    assets=self.assets,
+                    models=list(self.models),
+                    account=self._account[rows].tobytes(),
+                    model=self._model[rows].tobytes(),
+                    isolated=self._isolated[rows].tobytes(),
+                    tier=self._tier[rows].tobytes(),
+                    suspended=self._suspended[rows].tobytes(),
+                    cash=np.ascontiguousarray(self._cash[rows]).tobytes(),
+                    count=self._count[rows].tobytes(),
+                    instrument=self.pool_instrument[place].tobytes(),
+                    lots=self.pool_lots[place].tobytes(),
+                    entry_cash=self.entry_cash[place].tobytes(),
+                    order_lots=self.order_lots[place].tobytes(),
+                )
+            ),
+        )
+
+    @classmethod
+    def restore(cls, shards: Sequence[bytes], *, shard_count: int, models: Sequence[str]) -> "Book":
+        """Return the book of the given shard dumps, in any order.
+
+        Raises
+        ------
+        CheckpointError : a dump is damaged, of another version, of another ledger's shape, or given twice.
+        """
+        states = [
+            msgspec.msgpack.decode(open_envelope("book-shard", _SHARD_VERSION, data), type=_ShardState)
+            for data in shards
+        ]
+        numbers = [state.shard for state in states]
+        if len(set(numbers)) != len(numbers):
+            raise CheckpointError("two checkpoints of one shard: restore each shard from exactly one file")
+        book = cls(numbers, shard_count=shard_count, models=models)
+        assets = {state.assets for state in states}
+        if len(assets) > 1:
+            raise CheckpointError("shard checkpoints of different moments: take all from one barrier")
+        for _ in range(assets.pop() if assets else 0):
+            book.add_asset()
+        columns: list[_Rows] = []
+        for state in states:
+            if state.shard_count != shard_count or not set(state.models) <= set(models):
+                raise CheckpointError("shard checkpoint has another shard count or margin models: not this ledger's")
+            columns.append(_Rows.of(state, book.models))
+        book._fill_rows(columns)
+        return book
+
+    def _fill_rows(self, parts: "list[_Rows]") -> None:
+        """Lay customers out by rising number, whatever shard they come from, and the parts where they belong."""
+        for part in parts:
+            first = self._shard_place[part.shard] * _PARTS
+            self._cash[first : first + _PARTS] = part.cash[:_PARTS]
+            for number in range(_PARTS):
+                self._put_positions(first + number, part, number)
+        customers = [(int(part.account[i]), part, i) for part in parts for i in range(_PARTS, part.account.shape[0])]
+        customers.sort(key=lambda entry: entry[0])
+        for number, part, i in customers:
+            self._append_row(number, part.shard, model=int(part.model[i]), isolated=bool(part.isolated[i]))
+            row = self.rows - 1
+            self._part[row] = self._shard_place[part.shard] * _PARTS
+            self._tier[row] = part.tier[i]
+            self._suspended[row] = part.suspended[i]
+            self._cash[row] = part.cash[i]
+            self._put_positions(row, part, i)
+        largest = customers[-1][0] if customers else 0
+        self._row_of = np.full(max(_ROWS_MIN, 2 * largest), -1, np.int64)
+        first_customer = len(self.shards) * _PARTS
+        self._row_of[self._account[first_customer : self.rows]] = np.arange(first_customer, self.rows)
+        self._dirty[: self.rows] = True
+        self.update_state_hash()
+
+    def _put_positions(self, row: int, part: "_Rows", i: int) -> None:
+        start, count = int(part.start[i]), int(part.count[i])
+        used = int(self._pool_used[0])
+        while used + count > self.pool_lots.shape[0]:
+            self._grow_pool()
+        self._offset[row], self._count[row], self._capacity[row] = used, count, count
+        self.pool_instrument[used : used + count] = part.instrument[start : start + count]
+        self.pool_lots[used : used + count] = part.lots[start : start + count]
+        self.entry_cash[used : used + count] = part.entry_cash[start : start + count]
+        self.order_lots[used : used + count] = part.order_lots[start : start + count]
+        self._orders[row] = np.count_nonzero(self.order_lots[used : used + count])
+        self._pool_used[0] = used + count
+
+
+class _ShardState(msgspec.Struct, frozen=True, array_like=True):
+    shard: int
+    shard_count: int
+    assets: int
+    models: list[str]
+    account: bytes
+    model: bytes
+    isolated: bytes
+    tier: bytes
+    suspended: bytes
+    cash: bytes
+    count: bytes
+    instrument: bytes
+    lots: bytes
+    entry_cash: bytes
+    order_lots: bytes
+
+
+class _Rows:
+    """One shard's columns, as read back."""
+
+    def __init__(self, state: _ShardState, models: Sequence[str]) -> None:
+        self.shard = state.shard
+        self.account = np.frombuffer(state.account, np.uint32)
+        translate = np.array([models.index(name) for name in state.models], np.uint8)
+        self.model = translate[np.frombuffer(state.model, np.uint8)]
+        self.isolated = np.frombuffer(state.isolated, np.bool_)
+        self.tier = np.frombuffer(state.tier, np.uint8)
+        self.suspended = np.frombuffer(state.suspended, np.bool_)
+        self.cash = np.frombuffer(state.cash, np.int64).reshape(self.account.shape[0], state.assets)
+        self.count = np.frombuffer(state.count, np.int64)
+        self.start = np.cumsum(self.count) - self.count
+        self.instrument = np.frombuffer(state.instrument, np.uint32)
+        self.lots = np.frombuffer(state.lots, np.int64)
+        self.entry_cash = np.frombuffer(state.entry_cash, np.int64)
+        self.order_lots = np.frombuffer(state.order_lots, np.int64)
+
+    @classmethod
+    def of(cls, state: _ShardState, models: Sequence[str]) -> "_Rows":
+        """Return the columns of a decoded shard."""
+        return cls(state, models)
+
+
+def net(journal: Deltas) -> Deltas:
+    """Return journal entries summed by (account, kind, market), in that order, zeros left out."""
+    if journal.shape[0] == 0:
+        return np.zeros(0, DELTA)
+    order = np.lexsort((journal["market"], journal["kind"], journal["account"]))
+    rows = journal[order]
+    starts = np.flatnonzero(
+        np.concatenate(
+            (
+                [True],
+                (rows["account"][1:] != rows["account"][:-1])
+                | (rows["kind"][1:] != rows["kind"][:-1])
+                | (rows["market"][1:] != rows["market"][:-1]),
+            )
+        )
+    )
+    # A balance never leaves 64 bits, so the difference of two of them wraps at most on the way and never at the end.
+    amounts = np.add.reduceat(rows["amount"], starts)
+    out = rows[starts].copy()
+    out["amount"] = amounts
+    return out[amounts != 0]
+
+
+def _places(offset: Int64Array, count: Int64Array) -> Int64Array:
+    """Return the pool places of the given rows' positions, row after row."""
+    total = int(count.sum())
+    starts = np.cumsum(count) - count
+    return np.repeat(offset - starts, count) + np.arange(total, dtype=np.int64)
+
+
+@njit(cache=True)
+def _add(a: int, b: int) -> tuple[int, bool]:
+    """Return ``a + b`` and whether it stayed within 64 bits."""
+    c = a + b
+    return c, not ((a >= 0) == (b >= 0) and (c >= 0) != (a >= 0))
+
+
+@njit(cache=True)
+def _journal_entry(journal, used, account, kind, market, amount):  # type: ignore[no-untyped-def]
+    n = used[0]
+    journal[n].account = account
+    journal[n].kind = kind
+    journal[n].market = market
+    journal[n].amount = amount
+    used[0] = n + 1
+
+
+@njit(cache=True)
+def _find(instruments, start, count, instrument):  # type: ignore[no-untyped-def]
+    """Return the place of an instrument among an account's, or where it would be inserted."""
+    low, high = start, start + count
+    while low < high:
+        middle = (low + high) // 2
+        if instruments[middle] < instrument:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
+def _remove(place, row, offset, count, instruments, lots, entry, order):  # type: ignore[no-untyped-def]
+    end = offset[row] + count[row] - 1
+    for i in range(place, end):
+        instruments[i] = instruments[i + 1]
+        lots[i] = lots[i + 1]
+        entry[i] = entry[i + 1]
+        order[i] = order[i + 1]
+    lots[end] = 0
+    entry[end] = 0
+    order[end] = 0
+    count[row] -= 1
+
+
+@njit(cache=True)
+def _trade(  # type: ignore[no-untyped-def]
+    row, instrument, traded, cash, liquidation, offset, count, capacity, instruments, lots, entry, order, pool_used,
+    orders, orphans, orphan_count,
+):  # fmt: skip
+    """Add ``traded`` lots; return (status, orphan count). Status 1: the pool is full and nothing was changed."""
+    place = _find(instruments, offset[row], count[row], instrument)
+    if place == offset[row] + count[row] or instruments[place] != instrument:
+        if count[row] == capacity[row]:
+            size = max(4, 2 * capacity[row])
+            start = pool_used[0]
+            if start + size > lots.shape[0]:
+                return 1, orphan_count
+            for i in range(count[row]):
+                source = offset[row] + i
+                instruments[start + i] = instruments[source]
+                lots[start + i] = lots[source]
+                entry[start + i] = entry[source]
+                order[start + i] = order[source]
+            place += start - offset[row]
+            offset[row] = start
+            capacity[row] = size
+            pool_used[0] = start + size
+        for i in range(offset[row] + count[row], place, -1):
+            instruments[i] = instruments[i - 1]
+            lots[i] = lots[i - 1]
+            entry[i] = entry[i - 1]
+            order[i] = order[i - 1]
+        instruments[place] = instrument
+        lots[place] = 0
+        entry[place] = 0
+        order[place] = 0
+        count[row] += 1
+    before = lots[place]
+    after, fits = _add(before, traded)
+    if not fits:
+        return _OVERFLOW, orphan_count
+    if before == 0 or (before > 0) == (traded > 0):
+        entry[place] += cash
+    elif after == 0:
+        entry[place] = 0
+    elif (after > 0) == (before > 0):
+        entry[place] = np.int64(np.rint(entry[place] * (after / before)))
+    else:
+        entry[place] = np.int64(np.rint(cash * (after / traded)))
+    lots[place] = after
+    open_order = order[place]
+    if open_order != 0:
+        if liquidation and (open_order > 0) == (traded > 0):
+            left = abs(open_order) - abs(traded)
+            open_order = 0 if left <= 0 else (left if open_order > 0 else -left)
+        if after == 0 or (open_order != 0 and (open_order > 0) == (after > 0)):
+            # Closed, or turned around: an order that is still open would now add to the position.
+            if open_order != 0:
+                orphans[orphan_count, 0] = row
+                orphans[orphan_count, 1] = instrument
+                orphans[orphan_count, 2] = open_order
+                orphan_count += 1
+            open_order = 0
+        elif abs(open_order) > abs(after):
+            open_order = -after
+        if open_order == 0:
+            orders[row] -= 1
+        order[place] = open_order
+    if after == 0:
+        _remove(place, row, offset, count, instruments, lots, entry, order)
+    return 0, orphan_count
+
+
+@njit(cache=True)
+def _apply_legs(  # type: ignore[no-untyped-def]
+    done, legs, rows, part, account, cash, offset, count, capacity, instruments, lots, entry, order, pool_used, orders,
+    dirty, journal, used, orphans,
+):  # fmt: skip
+    """Book legs from ``done`` on; return (how far it came, orphans, status)."""
+    orphan_count = 0
+    for i in range(done, legs.shape[0]):
+        leg = legs[i]
+        row = rows[i]
+        kind = leg.kind
+        if kind == _FILL or kind == _BUST:
+            if leg.lots != 0:
+                status, orphan_count = _trade(
+                    row, leg.instrument, leg.lots, leg.cash, (leg.flags & _LIQUIDATION) != 0, offset, count, capacity,
+                    instruments, lots, entry, order, pool_used, orders, orphans, orphan_count,
+                )  # fmt: skip
+                if status == 1:
+                    return i, orphan_count, 0
+                if status == _OVERFLOW:
+                    return i, orphan_count, _OVERFLOW
+                _journal_entry(journal, used, account[row], _POSITION, leg.instrument, leg.lots)
+            paid, fits = _add(leg.cash, -leg.fee)
+            balance, fits2 = _add(cash[row, leg.asset], paid)
+            if not (fits and fits2):
+                return i, orphan_count, _OVERFLOW
+            cash[row, leg.asset] = balance
+            _journal_entry(journal, used, account[row], _ASSET, leg.asset, paid)
+            if leg.fee != 0:
+                fees = part[row] + _FEES
+                balance, fits = _add(cash[fees, leg.asset], leg.fee)
+                if not fits:
+                    return i, orphan_count, _OVERFLOW
+                cash[fees, leg.asset] = balance
+                _journal_entry(journal, used, _FEES, _ASSET, leg.asset, leg.fee)
+            dirty[row] = True
+        elif kind == _TRANSFER or kind == _SPOT_BASE:
+            balance, fits = _add(cash[row, leg.asset], leg.cash)
+            if not fits:
+                return i, orphan_count, _OVERFLOW
+            cash[row, leg.asset] = balance
+            _journal_entry(journal, used, account[row], _ASSET, leg.asset, leg.cash)
+            if kind == _TRANSFER:
+                bridge = part[row] + _BRIDGE
+                balance, fits = _add(cash[bridge, leg.asset], -leg.cash)
+                if not fits:
+                    return i, orphan_count, _OVERFLOW
+                cash[bridge, leg.asset] = balance
+                _journal_entry(journal, used, _BRIDGE, _ASSET, leg.asset, -leg.cash)
+            dirty[row] = True
+    return legs.shape[0], orphan_count, 0
+
+
+@njit(cache=True)
+def _holders(rows, offset, count, instruments, instrument):  # type: ignore[no-untyped-def]
+    """Return the rows that hold an instrument and the places where they do."""
+    found = np.empty(rows, np.int64)
+    places = np.empty(rows, np.int64)
+    n = 0
+    for row in range(rows):
+        place = _find(instruments, offset[row], count[row], instrument)
+        if place < offset[row] + count[row] and instruments[place] == instrument:
+            found[n] = row
+            places[n] = place
+            n += 1
+    return found[:n].copy(), places[:n].copy()
+
+
+@njit(cache=True)
+def _pay(  # type: ignore[no-untyped-def]
+    holders, places, instrument, asset, units_per_lot, closes, account, cash, count, offset, instruments, lots, entry,
+    order, orders, dirty, journal, used,
+):  # fmt: skip
+    """Pay each holder; return (units, status)."""
+    paid = np.empty(holders.shape[0], np.int64)
+    for n in range(holders.shape[0]):
+        row = holders[n]
+        place = places[n]
+        held = lots[place]
+        units = held * units_per_lot
+        if abs(float(held) * float(units_per_lot)) >= 9.2e18:
+            return paid, _OVERFLOW
+        balance, fits = _add(cash[row, asset], units)
+        if not fits:
+            return paid, _OVERFLOW
+        cash[row, asset] = balance
+        paid[n] = units
+        if units != 0:
+            _journal_entry(journal, used, account[row], _ASSET, asset, units)
+        if closes:
+            _journal_entry(journal, used, account[row], _POSITION, instrument, -held)
+            if order[place] != 0:
+                orders[row] -= 1
+            _remove(place, row, offset, count, instruments, lots, entry, order)
+        dirty[row] = True
+    return paid, 0
+
+
+@njit(cache=True)
+def _mix(h, value):  # type: ignore[no-untyped-def]
+    """One round of splitmix64 over a running hash."""
+    h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
+    h ^= h >> np.uint64(30)
+    h *= np.uint64(0xBF58476D1CE4E5B9)
+    h ^= h >> np.uint64(27)
+    h *= np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@njit(cache=True)
+def _hash_rows(  # type: ignore[no-untyped-def]
+    rows, account, tier, suspended, cash, offset, count, instruments, lots, order, hashes, total,
+):  # fmt: skip
+    for row in rows:
+        for half in range(2):
+            h = _mix(np.uint64(half + 1), account[row])
+            h = _mix(h, np.uint64(tier[row]) * np.uint64(2) + np.uint64(suspended[row]))
+            for asset in range(cash.shape[1]):
+                if cash[row, asset] != 0:
+                    h = _mix(_mix(h, np.uint64(asset)), cash[row, asset])
+            for place in range(offset[row], offset[row] + count[row]):
+                h = _mix(_mix(_mix(h, np.uint64(instruments[place])), lots[place]), order[place])
+            total[half] += h - hashes[row, half]
+            hashes[row, half] = h

@@ -1,0 +1,48 @@
+"""What accounts are worth and what they must have, at one instant.
+
+1. An account's numbers depend on the instant and on the account alone: not on which others are evaluated with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.margin.collateral import equity, undecidable
+from flows.margin.model import MarginModel
+from flows.market.instant import Instant
+from flows.risk.book import Book
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Numbers of n accounts, in numeraire: shapes (n,). Meaningless where ``undecidable``."""
+
+    equity: Float64Array
+    initial_margin: Float64Array
+    maintenance_margin: Float64Array
+    undecidable: npt.NDArray[np.bool_]
+
+
+def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str, MarginModel]) -> Evaluation:
+    """Return equity, margins and decidability of the given book rows."""
+    positions = book.positions
+    initial = np.zeros(rows.shape[0], np.float64)
+    maintenance = np.zeros(rows.shape[0], np.float64)
+    model_of = book.model[rows]
+    for index, name in enumerate(book.models):
+        chosen = np.flatnonzero(model_of == index)
+        if chosen.shape[0]:
+            initial[chosen], maintenance[chosen] = models[name].requirements(
+                instant.margin_tables[name], positions, rows[chosen]
+            )
+    return Evaluation(
+        equity(instant, book.cash, positions, book.isolated, rows),
+        initial,
+        maintenance,
+        undecidable(instant, book.cash, positions, rows),
+    )
