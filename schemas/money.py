@@ -92,7 +92,7 @@ def from_units(units: int, decimals: int) -> str:
 def from_float(value: float) -> str:
     """Return the shortest plain decimal string (no exponent) that reads back as ``value``.
 
-    For rates, vols and prices that a computation made; money never takes this way.
+    For what a computation made, and for records that were published as doubles; our own money never passes a float.
 
     Raises
     ------

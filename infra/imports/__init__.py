@@ -1,0 +1,1 @@
+"""Importers: public data formats into event logs that intake accepts."""

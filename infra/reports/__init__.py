@@ -1,0 +1,1 @@
+"""Reports: a run held against what really happened."""
