@@ -6,7 +6,7 @@ What changes a margin number is a ``parameters.changed`` event that names one of
 2. Ratios are fractions (0.05 is 5 %), money is in the numeraire, times are nanoseconds.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,6 +34,10 @@ class OracleParameters(ParameterSet):
     sources_min: int = Field(default=1, ge=1, le=64)
     # Above this band, relative to the price, the feed stops decisions.
     confidence_ratio_max: Multiple = 0.05
+    # How sources become one price: "median" of those that agree, or the feed's first source alone ("single").
+    aggregation: Literal["median", "single"] = "median"
+    # A perpetual's mark counts within this band of its index price and is held at its edge outside.
+    mark_band_ratio: Multiple = 0.1
 
 
 class CollateralParameters(ParameterSet):

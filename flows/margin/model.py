@@ -5,7 +5,7 @@ everything that depends on the market is in the tables, and an account's require
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -47,4 +47,15 @@ class MarginModel(Protocol):
         """Return ``(initial, maintenance)``, each (n,) for n ``rows``, numeraire, >= 0, initial >= maintenance.
 
         Sums run in instrument order within an account, so that a result depends on the account alone.
+        """
+
+
+@runtime_checkable
+class IncrementalMarginModel(Protocol):
+    """A margin model that can carry its tables on when only some instruments were priced anew."""
+
+    def update(self, previous: Any, columns: Any, parameters: Any, members: Int64Array) -> Any:
+        """Return new tables, equal to ``tables(columns, parameters)``, where nothing but ``members`` changed.
+
+        ``previous`` stays as it is: an earlier instant still reads it.
         """

@@ -1,0 +1,151 @@
+"""``tidegate-standard``: a rate for each position, by itself.
+
+1. Futures and perpetuals: |lots| × notional × rate; rates by underlying where the parameters name it.
+2. A short option needs a share of its underlying's value beyond its mark, which equity has already lost: initially
+   ``max(option_initial - out_of_the_money / S, option_initial_min)``, to maintain ``option_maintenance``; for a put
+   the latter is at least that share of its mark, and initial is at least maintenance.
+3. A long option needs what its value does not lend: ``(1 - long_option_credit)`` × value.
+4. Nothing offsets anything; a requirement is a sum over positions of lots × a number per lot and side.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
+from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
+from flows.pricing.kinds import OPTION, SPOT
+from schemas.parameters import StandardParameters
+
+_LONG_INITIAL: Final = 0
+_LONG_MAINTENANCE: Final = 1
+_SHORT_INITIAL: Final = 2
+_SHORT_MAINTENANCE: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StandardTables:
+    """``per_lot`` (K, 4): initial and maintenance of a long lot, then of a short lot; numeraire, >= 0."""
+
+    per_lot: Float64Array
+
+
+class StandardMargin:
+    """The model; without state."""
+
+    name = "tidegate-standard"
+
+    def tables(self, columns: InstrumentColumns, parameters: StandardParameters) -> StandardTables:
+        """Return the requirement per lot and side of every instrument."""
+        per_lot = np.zeros((columns.count, 4))
+        _fill(columns, parameters, np.arange(columns.count), per_lot)
+        return StandardTables(per_lot)
+
+    def update(
+        self, previous: StandardTables, columns: InstrumentColumns, parameters: StandardParameters, members: Int64Array
+    ) -> StandardTables:
+        """Return the tables with the rows of ``members`` anew."""
+        per_lot = previous.per_lot.copy()
+        _fill(columns, parameters, members, per_lot)
+        return StandardTables(per_lot)
+
+    def requirements(
+        self, tables: StandardTables, positions: PositionColumns, rows: Int64Array
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return ``(initial, maintenance)``, each (n,), numeraire."""
+        initial = np.empty(rows.shape[0])
+        maintenance = np.empty(rows.shape[0])
+        _requirements(
+            tables.per_lot, positions.offset, positions.count, positions.instrument, positions.lots, rows,
+            initial, maintenance,
+        )  # fmt: skip
+        return initial, maintenance
+
+
+MODEL = StandardMargin()
+
+
+def _fill(
+    columns: InstrumentColumns, parameters: StandardParameters, members: Int64Array, per_lot: Float64Array
+) -> None:
+    fallback = (parameters.linear_initial, parameters.linear_maintenance)
+    rates = np.array([parameters.linear_rates.get(name, fallback) for name in columns.underlyings]).reshape(-1, 2)
+    _per_lot(
+        members, columns.kind, columns.call, columns.settled, columns.underlying, columns.strike, columns.value,
+        columns.settlement_price, columns.notional, columns.index_price, rates, parameters.option_initial,
+        parameters.option_initial_min, parameters.option_maintenance, parameters.long_option_credit, per_lot,
+    )  # fmt: skip
+
+
+@njit(cache=True, error_model="numpy")
+def _per_lot(
+    members: Int64Array,
+    kind: Int8Array,
+    call: Int8Array,
+    settled: Int8Array,
+    underlying: Int32Array,
+    strike: Float64Array,
+    value: Float64Array,
+    settlement_price: Float64Array,
+    notional: Float64Array,
+    index_price: Float64Array,
+    linear_rates: Float64Array,
+    option_initial: float,
+    option_initial_min: float,
+    option_maintenance: float,
+    long_option_credit: float,
+    out: Float64Array,
+) -> None:
+    for place in range(members.shape[0]):
+        i = members[place]
+        if settled[i] != 0 or kind[i] == SPOT or notional[i] <= 0.0:
+            for side in range(4):
+                out[i, side] = 0.0
+        elif kind[i] == OPTION:
+            index = index_price[i]
+            worth = value[i] * settlement_price[i]
+            is_call = call[i] != 0
+            outside = max(strike[i] - index, 0.0) if is_call else max(index - strike[i], 0.0)
+            initial = max(option_initial - outside / index, option_initial_min) * notional[i]
+            maintenance = option_maintenance * notional[i]
+            if not is_call:
+                maintenance = max(maintenance, option_maintenance * worth)
+                initial = max(initial, maintenance)
+            out[i, _LONG_INITIAL] = (1.0 - long_option_credit) * worth
+            out[i, _LONG_MAINTENANCE] = (1.0 - long_option_credit) * worth
+            out[i, _SHORT_INITIAL] = initial
+            out[i, _SHORT_MAINTENANCE] = maintenance
+        else:
+            initial = notional[i] * linear_rates[underlying[i], 0]
+            maintenance = notional[i] * linear_rates[underlying[i], 1]
+            out[i, _LONG_INITIAL] = initial
+            out[i, _LONG_MAINTENANCE] = maintenance
+            out[i, _SHORT_INITIAL] = initial
+            out[i, _SHORT_MAINTENANCE] = maintenance
+
+
+@njit(cache=True, error_model="numpy")
+def _requirements(
+    per_lot: Float64Array,
+    offset: Int64Array,
+    count: Int64Array,
+    instrument: UInt32Array,
+    lots: Int64Array,
+    rows: Int64Array,
+    initial: Float64Array,
+    maintenance: Float64Array,
+) -> None:
+    for n in range(rows.shape[0]):
+        row = rows[n]
+        total_initial = 0.0
+        total_maintenance = 0.0
+        for p in range(offset[row], offset[row] + count[row]):
+            i = instrument[p]
+            size = float(abs(lots[p]))
+            side = _SHORT_INITIAL if lots[p] < 0 else _LONG_INITIAL
+            total_initial += size * per_lot[i, side]
+            total_maintenance += size * per_lot[i, side + 1]
+        initial[n] = total_initial
+        maintenance[n] = total_maintenance

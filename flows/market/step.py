@@ -1,0 +1,767 @@
+"""The market: what every feed, surface and parameter says, and the instant that each frame sees.
+
+1. An instant is a function of the ledger alone: of the records up to its frame and of the frames' times. A market
+   that was checkpointed and restored gives the same instants, byte for byte, but for ``everything_moved``.
+2. A frame's records apply together: the order of two observations of different things does not matter.
+3. An underlying is priced anew, as a whole, when anything that it is priced from changed in the frame (records, ages
+   that ran out, parameters, listings) or the frame is a heartbeat; else its columns stay as of its last pricing.
+   A perpetual whose venue mark alone changed is priced alone: no time enters its price.
+4. What an instant holds never changes afterwards; later instants share what did not move.
+5. What has grown too old is seen at the first frame after its age ran out, whatever that frame holds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Final, cast
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from flows.margin.model import IncrementalMarginModel, MarginModel
+from flows.margin.registry import margin_models
+from flows.market.columns import (
+    DECIDABLE,
+    FORWARD,
+    FRESH,
+    IMPLIED_VOL,
+    INDEX_PRICE,
+    MARK_PRICE,
+    NOTIONAL,
+    OUTPUT_ROWS,
+    VALUE,
+    InstrumentColumns,
+)
+from flows.market.instant import CashPerLot, Instant
+from flows.market.listings import Listings
+from flows.market.oracle import NEVER, Feed, median
+from flows.market.payments import funding_units, settlement_units
+from flows.market.surface import Expiry, implied_vols
+from flows.market.valuation import price
+from flows.pricing.kinds import OPTION, PERPETUAL
+from schemas.checkpoint import open_envelope, seal_envelope
+from schemas.ledger import (
+    RULES_VERSION,
+    AccountRecord,
+    AssetRecord,
+    ForwardRecord,
+    Frame,
+    FrameKind,
+    FundingRecord,
+    Genesis,
+    GenesisRecord,
+    HaltRecord,
+    InstrumentRecord,
+    LedgerError,
+    MarketRecord,
+    MarkRecord,
+    ParametersRecord,
+    PriceRecord,
+    RateRecord,
+    RulesRecord,
+    SettlementRecord,
+    SviRecord,
+    VolPointsRecord,
+)
+from schemas.money import fraction
+from schemas.parameters import (
+    PARAMETER_SETS,
+    CollateralParameters,
+    LadderParameters,
+    LiquidationParameters,
+    OracleParameters,
+    ParameterSet,
+)
+
+Int64Array = npt.NDArray[np.int64]
+
+_VERSION: Final = 1
+_NUMERAIRE: Final = "USD"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """How a feed stands: for reports and tables.
+
+    ``price`` is the latest usable one (0.0 before any); ``sources`` count in it, ``sources_known`` have ever
+    published; ``age_ns`` is that of the newest observation at the last frame; ``refused`` counts observations that
+    were out of order or from the future.
+    """
+
+    feed: str
+    usable: bool
+    price: float
+    confidence: float
+    sources: int
+    sources_known: int
+    age_ns: int
+    refused: int
+
+
+class _FeedState(msgspec.Struct, array_like=True):
+    name: str
+    last_price: float
+    refused: int
+    observations: list[PriceRecord]
+
+
+class _ExpiryState(msgspec.Struct, array_like=True):
+    underlying: str
+    expiry_ns: int
+    forward: ForwardRecord | None
+    ratio: float
+    smile: SviRecord | VolPointsRecord | None
+
+
+class _State(msgspec.Struct, array_like=True):
+    """Everything that no other part of this state determines."""
+
+    number: int
+    time_ns: int
+    genesis: Genesis | None
+    assets: list[AssetRecord]
+    instruments: list[InstrumentRecord]
+    accounts: list[AccountRecord]
+    halted: list[int]
+    parameters: dict[str, str]
+    feeds: list[_FeedState]
+    expiries: list[_ExpiryState]
+    rates: list[RateRecord]
+    marks: list[MarkRecord]
+    settled: list[int]
+    funding: list[tuple[int, str, str]]
+    priced_at_ns: list[int]
+
+
+class Market:
+    """The market stage of one process.
+
+    Parameters
+    ----------
+    models : margin models by name; those that accounts were opened with get tables. Default: all installed.
+    """
+
+    def __init__(self, models: Mapping[str, MarginModel] | None = None) -> None:
+        self.listings = Listings()
+        self.columns = InstrumentColumns()
+        self.halted: set[int] = set()
+        self._models = margin_models() if models is None else models
+        self._parameters: dict[str, ParameterSet] = {name: kind() for name, kind in PARAMETER_SETS.items()}
+        self._oracle = cast(OracleParameters, self._parameters["oracle"])
+        self._numeraire = _NUMERAIRE
+        self._feeds: dict[str, Feed] = {}
+        self._expiries: dict[tuple[str, int], Expiry] = {}
+        self._rates: dict[str, RateRecord] = {}
+        self._marks: dict[int, dict[str, MarkRecord]] = {}
+        self._mark_deadlines: dict[int, int] = {}
+        self._funding: dict[int, Fraction] = {}
+        self._instrument_records: list[InstrumentRecord] = []
+        self._members: list[list[int]] = []
+        self._member_arrays: list[Int64Array | None] = []
+        self._all_members = np.zeros(0, np.int64)
+        self._settled_in: list[list[int]] = []  # by asset: the underlyings with an instrument settled in it
+        self._awaiting_spot: dict[str, list[Expiry]] = {}
+        self._number = -1
+        self._time_ns = 0
+        self._deadline_ns = NEVER
+        self._instant: Instant | None = None
+        self._tables: dict[str, Any] = {}
+        # Columns that instants share are replaced, never written, once an instant has them.
+        self._asset_price = np.zeros(0)
+        self._asset_decidable = np.zeros(0, np.bool_)
+        self._asset_unit = np.zeros(0)
+        self._haircut = np.zeros(0)
+        self._settlement_asset = np.zeros(0, np.uint16)
+        self._decidable = np.zeros(0, np.bool_)
+        self._nothing_moved = np.zeros(0, np.bool_)
+        self._no_asset_moved = np.zeros(0, np.bool_)
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            GenesisRecord: self._apply_genesis,
+            AssetRecord: self._apply_asset,
+            InstrumentRecord: self._apply_instrument,
+            AccountRecord: self._apply_account,
+            HaltRecord: self._apply_halt,
+            ParametersRecord: self._apply_parameters,
+            RulesRecord: self._apply_rules,
+            PriceRecord: self._apply_price,
+            ForwardRecord: self._apply_forward,
+            SviRecord: self._apply_smile,
+            VolPointsRecord: self._apply_smile,
+            RateRecord: self._apply_rate,
+            MarkRecord: self._apply_mark,
+            FundingRecord: self._apply_funding,
+            SettlementRecord: self._apply_settlement,
+        }
+        self._forget_changes()
+        self._everything = True
+
+    def _forget_changes(self) -> None:
+        self._everything = False
+        self._listed = False
+        self._dirty_feeds: list[Feed] = []
+        self._dirty_expiries: list[Expiry] = []
+        self._dirty_marks: list[int] = []
+        self._dirty_underlyings: dict[int, None] = {}
+        self._dirty_alone: list[int] = []
+        self._dirty_assets: list[int] = []
+        self._stale_tables: list[str] = []
+        self._due: list[CashPerLot | FundingRecord] = []
+
+    # -- a frame ---------------------------------------------------------------------------------------------------
+
+    def step(self, frame: Frame) -> Instant:
+        """Apply the frame's market records, in order, and return the market as the frame sees it.
+
+        Raises
+        ------
+        LedgerError : a record does not continue the listings, or needs rules or a margin model that are not here.
+        """
+        now = frame.time_ns
+        self._number, self._time_ns = frame.number, now
+        heartbeat = frame.kind is FrameKind.HEARTBEAT
+        before = self._instant
+        if before is not None and not frame.market and not heartbeat and now < self._deadline_ns:
+            return self._unmoved(frame, before)
+        handlers = self._handlers
+        for record in frame.market:
+            handlers[type(record)](record)
+        scanned = now >= self._deadline_ns
+        if scanned:
+            self._find_aged(now)
+        if self._dirty_feeds:
+            self._refresh_feeds(now)
+        if self._dirty_expiries:
+            self._refresh_expiries(now)
+        if self._dirty_marks:
+            self._refresh_marks(now)
+        if scanned:
+            self._deadline_ns = self._next_deadline()
+        members = self._members_to_price(heartbeat=heartbeat)
+        if (
+            before is not None
+            and members.shape[0] == 0
+            and not (self._everything or self._listed or self._dirty_assets or self._stale_tables or self._due)
+        ):
+            self._forget_changes()
+            return self._unmoved(frame, before)
+        if members.shape[0]:
+            self._price(members, now)
+        instant = self._new_instant(frame, members)
+        self._instant = instant
+        self._forget_changes()
+        return instant
+
+    def _unmoved(self, frame: Frame, before: Instant) -> Instant:
+        """Return the instant before at this frame: nothing that a decision reads differs."""
+        instant = Instant(
+            frame.number, frame.time_ns, before.value, before.value_decidable, before.settlement_asset,
+            before.notional, before.asset_price, before.asset_decidable, before.asset_unit, before.haircut,
+            before.greeks, before.index_price, before.mark_price, before.implied_vol, before.forward,
+            self._nothing_moved, self._no_asset_moved, False, before.ladder, before.liquidation,
+            before.margin_tables,
+        )  # fmt: skip
+        self._instant = instant
+        return instant
+
+    def _members_to_price(self, *, heartbeat: bool) -> Int64Array:
+        dirty = self._dirty_underlyings
+        alone = self._dirty_alone
+        if heartbeat or self._everything:
+            for underlying in range(len(self._members)):
+                self.columns.priced_at_ns[underlying] = self._time_ns
+            return self._all_members
+        if not dirty:
+            return np.array(sorted(set(alone)), np.int64) if alone else self._all_members[:0]
+        for underlying in dirty:
+            self.columns.priced_at_ns[underlying] = self._time_ns
+        if len(dirty) == len(self._members):
+            return self._all_members
+        if len(dirty) == 1 and not alone:
+            return self._members_of(next(iter(dirty)))
+        parts = [self._members_of(underlying) for underlying in dirty]
+        if alone:
+            parts.append(np.array(alone, np.int64))
+        return np.unique(np.concatenate(parts))
+
+    def _members_of(self, underlying: int) -> Int64Array:
+        members = self._member_arrays[underlying]
+        if members is None:
+            members = np.array(self._members[underlying], np.int64)
+            self._member_arrays[underlying] = members
+        return members
+
+    def _price(self, members: Int64Array, now_ns: int) -> None:
+        columns = self.columns
+        price(
+            members, now_ns, self._oracle.mark_band_ratio, columns.reals, columns.codes, columns.greeks,
+            columns.expiry_ns, columns.underlying, columns.settlement_asset, columns.spot, columns.spot_state,
+            self._asset_price, self._asset_decidable,
+        )  # fmt: skip
+
+    def _new_instant(self, frame: Frame, members: Int64Array) -> Instant:
+        columns = self.columns
+        count = columns.count
+        parameters = self._parameters
+        if self._listed or self._everything:
+            self._settlement_asset = columns.settlement_asset.copy()
+            self._nothing_moved = np.zeros(count, np.bool_)
+            self._no_asset_moved = np.zeros(len(self.listings.assets), np.bool_)
+        moved = self._nothing_moved
+        if members.shape[0]:
+            moved = np.zeros(count, np.bool_)
+            moved[members] = True
+        asset_moved = self._no_asset_moved
+        if self._dirty_assets:
+            asset_moved = np.zeros(len(self.listings.assets), np.bool_)
+            asset_moved[self._dirty_assets] = True
+        decidable = columns.codes[DECIDABLE, :count].astype(np.bool_)
+        if not np.array_equal(decidable, self._decidable):
+            self._decidable = decidable
+        block = columns.reals[:OUTPUT_ROWS, :count].copy()
+        self._refresh_tables(members)
+        return Instant(
+            frame=frame.number,
+            time_ns=frame.time_ns,
+            value=block[VALUE],
+            value_decidable=self._decidable,
+            settlement_asset=self._settlement_asset,
+            notional=block[NOTIONAL],
+            asset_price=self._asset_price,
+            asset_decidable=self._asset_decidable,
+            asset_unit=self._asset_unit,
+            haircut=self._haircut,
+            greeks=columns.greeks.copy(),
+            index_price=block[INDEX_PRICE],
+            mark_price=block[MARK_PRICE],
+            implied_vol=block[IMPLIED_VOL],
+            forward=block[FORWARD],
+            moved=moved,
+            asset_moved=asset_moved,
+            everything_moved=self._everything or self._instant is None,
+            ladder=cast(LadderParameters, parameters["ladder"]),
+            liquidation=cast(LiquidationParameters, parameters["liquidation"]),
+            margin_tables=self._tables,
+            payments=[self._payment(due) for due in self._due],
+        )
+
+    def _refresh_tables(self, members: Int64Array) -> None:
+        """Bring every used model's tables to this instant, in a new mapping: the instant before keeps its own."""
+        whole = self._everything or self._listed
+        if not whole and members.shape[0] == 0 and not self._stale_tables:
+            return
+        tables: dict[str, Any] = {}
+        for name, previous in self._tables.items():
+            model = self._models[name]
+            parameters = self._parameters.get(name)
+            if whole or previous is None or not isinstance(model, IncrementalMarginModel):
+                tables[name] = model.tables(self.columns, parameters)
+            else:
+                tables[name] = model.update(previous, self.columns, parameters, members)
+        self._tables = tables
+
+    def _payment(self, due: CashPerLot | FundingRecord) -> CashPerLot:
+        if isinstance(due, CashPerLot):
+            return due
+        instrument = self.listings.instruments[due.instrument]
+        units, self._funding[due.instrument] = funding_units(
+            float(self.columns.value[due.instrument]),
+            due.rate,
+            self.listings.assets[instrument.settlement_asset].decimals,
+            self._funding.get(due.instrument, Fraction(0)),
+        )
+        return CashPerLot(due.instrument, units, closes=False)
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def _apply_genesis(self, record: GenesisRecord) -> None:
+        self.listings.apply(record)
+        self._numeraire = record.genesis.numeraire
+        self._check_rules(record.genesis.rules)
+        self._everything = True
+
+    def _apply_rules(self, record: RulesRecord) -> None:
+        self._check_rules(record.rules)
+        self._everything = True
+
+    @staticmethod
+    def _check_rules(rules: int) -> None:
+        if rules != RULES_VERSION:
+            raise LedgerError(f"this stretch of the ledger needs rules {rules}; this release has {RULES_VERSION}")
+
+    def _apply_asset(self, record: AssetRecord) -> None:
+        self.listings.apply(record)
+        self._settled_in.append([])
+        numeraire = record.asset == self._numeraire
+        self._asset_unit = np.append(self._asset_unit, 10.0**-record.decimals)
+        self._asset_price = np.append(self._asset_price, 1.0 if numeraire else 0.0)
+        self._asset_decidable = np.append(self._asset_decidable, numeraire)
+        self._haircut = np.append(self._haircut, self._haircut_of(record.asset))
+        if not numeraire:
+            feed = self._feed(f"{record.asset}/{self._numeraire}")
+            feed.asset = record.index
+            self._publish_asset(feed)
+        self._dirty_assets.append(record.index)
+        self._listed = True
+
+    def _haircut_of(self, asset: str) -> float:
+        parameters = cast(CollateralParameters, self._parameters["collateral"])
+        unnamed = 0.0 if asset == self._numeraire else parameters.default_haircut
+        return parameters.haircuts.get(asset, unnamed)
+
+    def _apply_instrument(self, record: InstrumentRecord) -> None:
+        self.listings.apply(record)
+        self._instrument_records.append(record)
+        instrument = self.listings.instruments[record.index]
+        i = record.index
+        columns = self.columns
+        underlying = columns.append(instrument)
+        if underlying == len(self._members):
+            self._members.append([])
+            self._member_arrays.append(None)
+            feed = self._feed(f"{record.underlying}/{self._numeraire}")
+            feed.underlying = underlying
+            self._publish_spot(feed)
+        self._members[underlying].append(i)
+        self._member_arrays[underlying] = None
+        self._all_members = np.arange(columns.count)
+        columns.rate[i] = self._rate_of(record.quote)
+        if underlying not in self._settled_in[record.settlement_asset]:
+            self._settled_in[record.settlement_asset].append(underlying)
+        if record.expiry_ns is not None:
+            expiry = self._expiry(record.underlying, record.expiry_ns)
+            expiry.members.append(i)
+            expiry.smile_changed = expiry.smile is not None
+            self._mark_expiry(expiry)
+        self._mark_underlying(underlying)
+        self._listed = True
+
+    def _apply_account(self, record: AccountRecord) -> None:
+        self.listings.apply(record)
+        name = record.margin_model
+        if name not in self._tables:
+            if name not in self._models:
+                raise LedgerError(f"account {record.account} needs margin model {name!r}, which is not installed")
+            self._tables = {**self._tables, name: None}
+            self._stale_tables.append(name)
+
+    def _apply_halt(self, record: HaltRecord) -> None:
+        if record.halted:
+            self.halted.add(record.instrument)
+        else:
+            self.halted.discard(record.instrument)
+
+    def _apply_parameters(self, record: ParametersRecord) -> None:
+        kind = PARAMETER_SETS.get(record.name)
+        if kind is None:
+            raise LedgerError(f"parameter set {record.name!r} is not one of this release")
+        parameters = kind.model_validate_json(record.parameters)
+        self._parameters[record.name] = parameters
+        self._everything = True
+        if isinstance(parameters, OracleParameters):
+            self._oracle = parameters
+            for feed in self._feeds.values():
+                self._mark_feed(feed)
+            for expiry in self._expiries.values():
+                self._mark_expiry(expiry)
+            self._dirty_marks.extend(self._marks)
+        elif isinstance(parameters, CollateralParameters):
+            self._haircut = np.array([self._haircut_of(asset.asset) for asset in self.listings.assets])
+
+    def _apply_price(self, record: PriceRecord) -> None:
+        feed = self._feeds.get(record.feed) or self._feed(record.feed)
+        if feed.observe(record, self._time_ns):
+            self._mark_feed(feed)
+
+    def _apply_forward(self, record: ForwardRecord) -> None:
+        expiry = self._expiry(record.underlying, record.expiry_ns)
+        if expiry.observe_forward(record):
+            self._mark_expiry(expiry)
+
+    def _apply_smile(self, record: SviRecord | VolPointsRecord) -> None:
+        expiry = self._expiry(record.underlying, record.expiry_ns)
+        if expiry.observe_smile(record):
+            self._mark_expiry(expiry)
+
+    def _apply_rate(self, record: RateRecord) -> None:
+        before = self._rates.get(record.currency)
+        if before is not None and record.event_time_ns < before.event_time_ns:
+            return
+        self._rates[record.currency] = record
+        for instrument in self.listings.instruments:
+            rate = self._rate_of(instrument.quote)
+            if self.columns.rate[instrument.index] != rate:
+                self.columns.rate[instrument.index] = rate
+                self._mark_underlying(int(self.columns.underlying[instrument.index]))
+
+    def _rate_of(self, quote: str) -> float:
+        """Return the rate of a quote currency, else the numeraire's, else 0."""
+        record = self._rates.get(quote) or self._rates.get(self._numeraire)
+        return 0.0 if record is None else record.rate
+
+    def _apply_mark(self, record: MarkRecord) -> None:
+        marks = self._marks.setdefault(record.instrument, {})
+        before = marks.get(record.source)
+        if before is None or record.event_time_ns >= before.event_time_ns:
+            marks[record.source] = record
+            self._dirty_marks.append(record.instrument)
+
+    def _apply_funding(self, record: FundingRecord) -> None:
+        if self.columns.kind[record.instrument] == PERPETUAL:
+            self._due.append(record)
+
+    def _apply_settlement(self, record: SettlementRecord) -> None:
+        expiry = self._expiry(record.underlying, record.expiry_ns)
+        settlement_price = fraction(record.price)
+        for i in expiry.members:
+            if self.columns.settled[i]:
+                continue
+            instrument = self.listings.instruments[i]
+            decimals = self.listings.assets[instrument.settlement_asset].decimals
+            self._due.append(CashPerLot(i, settlement_units(instrument, settlement_price, decimals), closes=True))
+            self.columns.settled[i] = 1
+            self._mark_underlying(int(self.columns.underlying[i]))
+
+    # -- what changed ------------------------------------------------------------------------------------------------
+
+    def _feed(self, name: str) -> Feed:
+        feed = self._feeds.get(name)
+        if feed is None:
+            feed = self._feeds[name] = Feed(name)
+        return feed
+
+    def _expiry(self, underlying: str, expiry_ns: int) -> Expiry:
+        key = (underlying, expiry_ns)
+        expiry = self._expiries.get(key)
+        if expiry is None:
+            expiry = self._expiries[key] = Expiry(underlying, expiry_ns)
+        return expiry
+
+    def _mark_feed(self, feed: Feed) -> None:
+        if not feed.dirty:
+            feed.dirty = True
+            self._dirty_feeds.append(feed)
+
+    def _mark_expiry(self, expiry: Expiry) -> None:
+        if not expiry.dirty:
+            expiry.dirty = True
+            self._dirty_expiries.append(expiry)
+
+    def _mark_underlying(self, underlying: int) -> None:
+        self._dirty_underlyings[underlying] = None
+
+    def _find_aged(self, now_ns: int) -> None:
+        """Mark whatever has an age that ran out by now."""
+        for feed in self._feeds.values():
+            if feed.deadline_ns <= now_ns:
+                self._mark_feed(feed)
+        for expiry in self._expiries.values():
+            if self._expiry_deadline(expiry) <= now_ns:
+                self._mark_expiry(expiry)
+        for instrument, deadline in self._mark_deadlines.items():
+            if deadline <= now_ns:
+                self._dirty_marks.append(instrument)
+
+    def _next_deadline(self) -> int:
+        return min(
+            min((feed.deadline_ns for feed in self._feeds.values()), default=NEVER),
+            min((self._expiry_deadline(expiry) for expiry in self._expiries.values()), default=NEVER),
+            min(self._mark_deadlines.values(), default=NEVER),
+        )
+
+    def _expiry_deadline(self, expiry: Expiry) -> int:
+        return expiry.deadline_ns(
+            forward_age_ns_max=self._oracle.forward_age_ns_max, vol_age_ns_max=self._oracle.vol_age_ns_max
+        )
+
+    def _refresh_feeds(self, now_ns: int) -> None:
+        for feed in self._dirty_feeds:
+            feed.dirty = False
+            changed = feed.refresh(now_ns, self._oracle)
+            self._deadline_ns = min(self._deadline_ns, feed.deadline_ns)
+            if not changed:
+                continue
+            if feed.underlying >= 0:
+                self._publish_spot(feed)
+                self._mark_underlying(feed.underlying)
+                if self._awaiting_spot and feed.state == FRESH:
+                    underlying = self.columns.underlyings[feed.underlying]
+                    for expiry in self._awaiting_spot.pop(underlying, ()):
+                        self._mark_expiry(expiry)
+            if feed.asset >= 0:
+                self._asset_price = self._asset_price.copy()
+                self._asset_decidable = self._asset_decidable.copy()
+                self._publish_asset(feed)
+                self._dirty_assets.append(feed.asset)
+                for settled_in_it in self._settled_in[feed.asset]:
+                    self._mark_underlying(settled_in_it)
+
+    def _publish_spot(self, feed: Feed) -> None:
+        self.columns.spot[feed.underlying] = feed.last_price
+        self.columns.spot_state[feed.underlying] = feed.state
+
+    def _publish_asset(self, feed: Feed) -> None:
+        self._asset_price[feed.asset] = feed.last_price
+        self._asset_decidable[feed.asset] = feed.state == FRESH
+
+    def _refresh_expiries(self, now_ns: int) -> None:
+        columns = self.columns
+        oracle = self._oracle
+        for expiry in self._dirty_expiries:
+            expiry.dirty = False
+            expiry.refresh_states(
+                now_ns, forward_age_ns_max=oracle.forward_age_ns_max, vol_age_ns_max=oracle.vol_age_ns_max
+            )
+            self._deadline_ns = min(self._deadline_ns, self._expiry_deadline(expiry))
+            underlying = columns.underlying_index(expiry.underlying)
+            if underlying < 0:
+                continue
+            if expiry.forward is not None and expiry.ratio == 0.0:
+                if columns.spot_state[underlying] == FRESH:
+                    expiry.ratio = expiry.forward.forward / float(columns.spot[underlying])
+                else:
+                    waiting = self._awaiting_spot.setdefault(expiry.underlying, [])
+                    if expiry not in waiting:
+                        waiting.append(expiry)
+            self._publish_expiry(expiry)
+            self._mark_underlying(underlying)
+
+    def _publish_expiry(self, expiry: Expiry) -> None:
+        columns = self.columns
+        members = np.array(expiry.members, np.int64)
+        columns.forward_ratio[members] = expiry.ratio or 1.0
+        columns.forward_state[members] = expiry.forward_state
+        columns.vol_state[members] = expiry.vol_state
+        if expiry.smile_changed and expiry.smile is not None and members.shape[0]:
+            expiry.smile_changed = False
+            options = members[columns.kind[members] == OPTION]
+            columns.implied_vol[options] = implied_vols(expiry.smile, columns.strike[options])
+
+    def _refresh_marks(self, now_ns: int) -> None:
+        columns = self.columns
+        age = self._oracle.mark_age_ns_max
+        for instrument in self._dirty_marks:
+            fresh = [mark for mark in self._marks[instrument].values() if now_ns - mark.event_time_ns <= age]
+            deadline = min((mark.event_time_ns for mark in fresh), default=NEVER - age - 1) + age + 1
+            self._mark_deadlines[instrument] = deadline
+            self._deadline_ns = min(self._deadline_ns, deadline)
+            mark = median([mark.price for mark in fresh]) if fresh else np.nan
+            before = columns.venue_mark[instrument]
+            if mark == before or (not fresh and np.isnan(before)):
+                continue
+            columns.venue_mark[instrument] = mark
+            if columns.kind[instrument] == PERPETUAL:
+                self._dirty_alone.append(instrument)
+            else:
+                self._mark_underlying(int(columns.underlying[instrument]))
+
+    # -- reports -----------------------------------------------------------------------------------------------------
+
+    def feed_status(self) -> list[FeedStatus]:
+        """Return how every feed stands at the last frame, in order of name."""
+        return [
+            FeedStatus(
+                feed=feed.name,
+                usable=feed.state == FRESH,
+                price=feed.last_price,
+                confidence=feed.aggregate.confidence,
+                sources=feed.aggregate.sources,
+                sources_known=len(feed.observations),
+                age_ns=self._time_ns - max((it.publish_time_ns for it in feed.observations.values()), default=0),
+                refused=feed.refused,
+            )
+            for _, feed in sorted(self._feeds.items())
+        ]
+
+    def parameters(self, name: str) -> ParameterSet:
+        """Return the parameter set in force; KeyError where the name is not one."""
+        return self._parameters[name]
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> bytes:
+        """Return everything from which ``restore`` continues, sealed."""
+        state = _State(
+            number=self._number,
+            time_ns=self._time_ns,
+            genesis=self.listings.genesis,
+            assets=[AssetRecord(it.index, it.asset, it.decimals) for it in self.listings.assets],
+            instruments=self._instrument_records,
+            accounts=[
+                AccountRecord(it.number, it.account, it.margin_model, it.margin_mode.value)
+                for it in self.listings.accounts
+            ],
+            halted=sorted(self.halted),
+            parameters={name: it.model_dump_json() for name, it in self._parameters.items()},
+            feeds=[
+                _FeedState(it.name, it.last_price, it.refused, list(it.observations.values()))
+                for it in self._feeds.values()
+            ],
+            expiries=[
+                _ExpiryState(it.underlying, it.expiry_ns, it.forward, it.ratio, it.smile)
+                for it in self._expiries.values()
+            ],
+            rates=list(self._rates.values()),
+            marks=[mark for marks in self._marks.values() for mark in marks.values()],
+            settled=np.flatnonzero(self.columns.settled).tolist(),
+            funding=[(i, str(it.numerator), str(it.denominator)) for i, it in self._funding.items()],
+            priced_at_ns=self.columns.priced_at_ns.tolist(),
+        )
+        return seal_envelope("market", _VERSION, msgspec.msgpack.encode(state))
+
+    @classmethod
+    def restore(cls, data: bytes, models: Mapping[str, MarginModel] | None = None) -> "Market":
+        """Return the market as it was at the checkpoint; its next instant has ``everything_moved``.
+
+        Raises
+        ------
+        CheckpointError : damaged, truncated, or of another version.
+        """
+        state = msgspec.msgpack.decode(open_envelope("market", _VERSION, data), type=_State)
+        market = cls(models)
+        market._number, market._time_ns = state.number, state.time_ns
+        listed: list[MarketRecord] = [*state.assets, *state.instruments, *state.accounts]
+        if state.genesis is not None:
+            listed.insert(0, GenesisRecord(state.genesis))
+        for name, parameters in state.parameters.items():
+            market._apply_parameters(ParametersRecord(name, parameters))
+        for feed_state in state.feeds:
+            feed = market._feed(feed_state.name)
+            feed.last_price, feed.refused = feed_state.last_price, feed_state.refused
+            feed.observations = {it.source: it for it in feed_state.observations}
+        for expiry_state in state.expiries:
+            expiry = market._expiry(expiry_state.underlying, expiry_state.expiry_ns)
+            expiry.forward, expiry.ratio, expiry.smile = expiry_state.forward, expiry_state.ratio, expiry_state.smile
+            expiry.smile_changed = expiry.smile is not None
+        for rate in state.rates:
+            market._rates[rate.currency] = rate
+        for record in listed:
+            market._handlers[type(record)](record)
+        for mark in state.marks:
+            market._apply_mark(mark)
+        market.halted = set(state.halted)
+        market.columns.settled[state.settled] = 1
+        market._funding = {i: Fraction(int(top), int(bottom)) for i, top, bottom in state.funding}
+        market._resume(np.array(state.priced_at_ns, np.int64))
+        return market
+
+    def _resume(self, priced_at_ns: Int64Array) -> None:
+        """Derive what the checkpoint leaves out: aggregates and states at its time, columns at their pricing's."""
+        for feed in self._feeds.values():
+            self._mark_feed(feed)
+        for expiry in self._expiries.values():
+            self._mark_expiry(expiry)
+        self._refresh_feeds(self._time_ns)
+        self._refresh_expiries(self._time_ns)
+        self._refresh_marks(self._time_ns)
+        self._deadline_ns = self._next_deadline()
+        for underlying in range(len(self._members)):
+            self._price(self._members_of(underlying), int(priced_at_ns[underlying]))
+        self.columns.priced_at_ns[:] = priced_at_ns
+        count = self.columns.count
+        self._settlement_asset = self.columns.settlement_asset.copy()
+        self._nothing_moved = np.zeros(count, np.bool_)
+        self._no_asset_moved = np.zeros(len(self.listings.assets), np.bool_)
+        self._everything = True
+        self._refresh_tables(self._all_members)
+        self._forget_changes()
