@@ -22,6 +22,7 @@ from schemas.events import (
     OraclePrice,
     ParametersChanged,
     RulesChanged,
+    SettlementPrice,
 )
 from schemas.failures import FailureReason
 
@@ -35,7 +36,8 @@ class Scene:
     """What a fault may refer to: things that exist at its place in the day.
 
     ``instrument`` trades at ``price`` in ``quantity``; ``foreign`` is an instrument, with its price and quantity, of
-    an underlying to which the account ``isolated`` is not bound; ``expired`` and ``halted`` likewise.
+    an underlying to which the account ``isolated`` is not bound; ``expired`` and ``halted`` likewise; ``settled_ns`` is
+    the expiry that the day settles.
     """
 
     journal: Journal
@@ -47,6 +49,7 @@ class Scene:
     foreign: tuple[str, str, str]
     expired: tuple[str, str, str]
     halted: tuple[str, str, str]
+    settled_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,9 @@ def _bad_references() -> list[Fault]:
             "margin_mode": "cross",
         }
 
+    def from_nowhere(scene: Scene) -> dict[str, Any]:
+        return _deposit(scene, status="reverted")
+
     def another_price(scene: Scene) -> Edit:
         def edit(event: Event) -> Event:
             assert scene.journal.last_fill is not None
@@ -196,17 +202,8 @@ def _bad_references() -> list[Fault]:
 
         return edit
 
-    def pending_again(scene: Scene) -> Edit:
-        def edit(event: Event) -> Event:
-            confirmed = scene.journal.last_confirmed
-            assert confirmed is not None
-            named = {"event_id": event.event_id, "event_time_ns": event.event_time_ns, "source": event.source}
-            return msgspec.structs.replace(confirmed, **named, source_sequence=event.source_sequence, status="pending")
-
-        return edit
-
     return [
-        Fault(0.0, FailureReason.TRANSFER_STATUS, "ethereum-watcher", Collateral, _deposit, pending_again),
+        Fault(0.0, FailureReason.TRANSFER_STATUS, "ethereum-watcher", Collateral, from_nowhere),
         Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), another_price),
         Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), same_fill_id),
         Fault(0.0, FailureReason.UNKNOWN_ACCOUNT, "venue", Fill, trade(buyer="nobody")),
@@ -252,11 +249,11 @@ def _placed() -> list[Fault]:
             EXPIRY + 0.01,
             FailureReason.INSTRUMENT_SETTLED,
             "venue",
-            Fill,
-            lambda scene: _fill(scene.expired, scene),
+            SettlementPrice,
+            lambda scene: {"underlying": "BTC", "expiry_ns": scene.settled_ns, "price": "1"},
         ),
         Fault(
-            (HALT[0] + HALT[1]) / 2.0,
+            HALT[0],
             FailureReason.INSTRUMENT_HALTED,
             "venue",
             Fill,

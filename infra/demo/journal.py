@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.events import TYPE_RANK, Collateral, Event, Fill
+from schemas.events import TYPE_RANK, Event, Fill
 
 REDELIVERY: Final = 499
 # What is written in place of an event: another event, or bytes that are none.
@@ -33,7 +33,6 @@ class Journal:
         self.types: Counter[str] = Counter()
         self.duplicates = 0
         self.last_fill: Fill | None = None
-        self.last_confirmed: Collateral | None = None
 
     def add(self, time_ns: int, source: str, kind: type[Event], edit: Edit | None = None, /, **fields: Any) -> None:
         """Let an event of these fields happen at ``time_ns``."""
@@ -66,8 +65,6 @@ class Journal:
             self.types[kind.__struct_config__.tag] += 1  # type: ignore[index] # every event has a string tag
             if isinstance(event, Fill):
                 self.last_fill = event
-            elif isinstance(event, Collateral) and event.status == "confirmed":
-                self.last_confirmed = event
             self._good += 1
             if self._good % REDELIVERY == 0:
                 written.append(line)

@@ -23,6 +23,7 @@ TRADING_STARTS: Final = 1 / 96
 OPENING_ENDS: Final = 1 / 6
 EXPIRY: Final = 1 / 3
 REORGANISED: Final = 0.28
+BUSTED_FILL: Final = 0.38
 BUSTED: Final = 0.42
 CRASH_STARTS: Final = 0.5
 CRASH_ENDS: Final = 0.5625
