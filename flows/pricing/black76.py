@@ -103,7 +103,7 @@ def undiscounted_price(forward: float, strike: float, total_vol: float, is_call:
     n1 = density(e1)
     upper = n1 * mills(abs(e1))
     in_low = upper if e1 < 0.0 else 1.0 - upper
-    outside = low * max(in_low - n1 * mills(abs(e2)), 0.0)
+    outside = low * max(in_low - n1 * mills(abs(e2)), 0.0) if total_vol > _V_MIN else 0.0
     intrinsic = forward - strike if is_call else strike - forward
     return outside + max(intrinsic, 0.0)
 
@@ -124,7 +124,8 @@ def undiscounted_greeks(
     # e2 <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
     below = n1 * mills(abs(e2))
     in_low = upper if e1 < 0.0 else 1.0 - upper
-    outside = low * max(in_low - below, 0.0)
+    alive = total_vol > _V_MIN
+    outside = low * max(in_low - below, 0.0) if alive else 0.0
     intrinsic = forward - strike if is_call else strike - forward
     price = outside + max(intrinsic, 0.0)
     # Out-of-the-money tail of N(d1): N(e1) where the call is outside, N(e2) = n(e1) mills(-e2) low / high else.
@@ -133,7 +134,6 @@ def undiscounted_greeks(
     put_delta = tail - 1.0 if forward <= strike else -tail
     delta = call_delta if is_call else put_delta
     weight = low * n1  # F n(d1), whichever side is low
-    alive = total_vol > _V_MIN
     gamma = weight / (forward * forward * v) if alive else 0.0
     vega = weight * root_time if alive else 0.0
     theta = -0.5 * weight * vol / root_time if alive else 0.0

@@ -14,7 +14,7 @@ t = (z - 5) / (z + 5) for z >= 0.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
@@ -74,9 +74,9 @@ def _emit_double_of(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001
 
 
 # a * b + c, rounded once.
-fma: Callable[[float, float, float], float] = intrinsic(_fma)
-_bits_of: Callable[[float], int] = intrinsic(_emit_bits_of)
-_double_of: Callable[[int], float] = intrinsic(_emit_double_of)
+fma: Callable[[float, float, float], float] = cast(Any, intrinsic(_fma))
+_bits_of: Callable[[float], int] = cast(Any, intrinsic(_emit_bits_of))
+_double_of: Callable[[int], float] = cast(Any, intrinsic(_emit_double_of))
 
 
 @njit(forceinline=True, error_model="numpy")
