@@ -186,7 +186,7 @@ def _targets(
             parts = [(perpetual if side < 0.7 else future, split), (market.linears[other][0], 1.0 - split)]
             return [(instrument, market.lots(instrument, size * share)) for instrument, share in parts]
         case Temper.TRADER:
-            size = equity * (2.2 + 4.6 * leverage * leverage) * reach
+            size = equity * (2.2 + 3.6 * leverage * leverage) * reach
             parts = [(perpetual, 0.5 + 0.5 * split), (market.linears[other][side > 0.8], 0.5 - 0.5 * split)]
             return [(instrument, market.lots(instrument, size * share)) for instrument, share in parts]
         case Temper.SHORT_SELLER:
@@ -208,7 +208,7 @@ def _targets(
         case Temper.OPTION_SELLER:
             puts = market.options[underlying, expiry, False]
             calls = market.options[underlying, expiry, True]
-            size = equity * (0.6 + 3.8 * leverage) * reach
+            size = equity * (0.7 + 5.0 * leverage) * reach
             put, call = puts[2 + int(place * 3)], calls[-2 - int(place * 3)]
             return [
                 (put, -market.lots(put, size * (0.4 + 0.6 * split))),
@@ -217,7 +217,7 @@ def _targets(
         case Temper.SPREADER:
             puts = market.options[underlying, max(expiry, 1), False]
             calls = market.options[other, max(expiry, 1), True]
-            size = equity * (0.5 + 4.0 * leverage)
+            size = equity * (0.5 + 5.0 * leverage)
             return [
                 (puts[3], market.lots(puts[3], size)),
                 (puts[1], -market.lots(puts[1], size * 0.8)),
