@@ -17,7 +17,7 @@ What is real: every fill, transfer and price. What is ours, and said in the summ
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +26,7 @@ import msgspec
 import polars as pl
 import xxhash
 
+from infra.imports.inputs import WrongInputError, find_file, first_match, nanoseconds, read_columns
 from schemas.events import (
     AccountOpened,
     AssetListed,
@@ -94,10 +95,6 @@ class ImportSummary(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class WrongInputError(Exception):
-    """A file is missing or is not what it should be; the message says what to do."""
-
-
 def read_records(inputs: list[Path], prices: Path | None) -> Records:
     """Return the records found in ``inputs`` (files, or folders that hold them) and in the folder ``prices``.
 
@@ -106,18 +103,21 @@ def read_records(inputs: list[Path], prices: Path | None) -> Records:
     WrongInputError : a file cannot be found, or lacks its columns.
     """
     found = {
-        name: _find(inputs, f"hyperliquid_2023_{name}.parquet") for name in ("fills", "ledger_updates", "liquidations")
+        name: find_file(inputs, f"hyperliquid_2023_{name}.parquet")
+        for name in ("fills", "ledger_updates", "liquidations")
     }
-    candles = _find_optional(prices, "binance_spot_candles*.parquet")
-    rounds = _find_optional(prices, "chainlink_rounds*.parquet")
-    stablecoin = _find_optional(prices, "multi_exchange_1m*.parquet")
+    candles = first_match(prices, "binance_spot_candles*.parquet")
+    rounds = first_match(prices, "chainlink_rounds*.parquet")
+    stablecoin = first_match(prices, "multi_exchange_1m*.parquet")
     return Records(
-        fills=_read(found["fills"], _FILL_COLUMNS),
-        transfers=_read(found["ledger_updates"], _TRANSFER_COLUMNS),
-        liquidations=_read(found["liquidations"], _LIQUIDATION_COLUMNS),
-        candles=None if candles is None else _read(candles, ("symbol", "interval", "open_time", "close")),
-        rounds=None if rounds is None else _read(rounds, ("feed", "round_id", "price", "time")),
-        stablecoin=None if stablecoin is None else _read(stablecoin, ("exchange", "symbol", "open_time", "close")),
+        fills=read_columns(found["fills"], _FILL_COLUMNS),
+        transfers=read_columns(found["ledger_updates"], _TRANSFER_COLUMNS),
+        liquidations=read_columns(found["liquidations"], _LIQUIDATION_COLUMNS),
+        candles=None if candles is None else read_columns(candles, ("symbol", "interval", "open_time", "close")),
+        rounds=None if rounds is None else read_columns(rounds, ("feed", "round_id", "price", "time")),
+        stablecoin=None
+        if stablecoin is None
+        else read_columns(stablecoin, ("exchange", "symbol", "open_time", "close")),
     )
 
 
@@ -177,12 +177,6 @@ def scale(values: pl.Series) -> int:
 def power_of_ten(exponent: int) -> str:
     """Return 10**exponent as a plain decimal string."""
     return format(Decimal(1).scaleb(exponent), "f")
-
-
-def nanoseconds(moment: datetime) -> int:
-    """Return an aware moment as integer nanoseconds since 1970 UTC, exactly."""
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * _SECOND_NS + since.microseconds * 1_000
 
 
 def fill_ids(fills: pl.DataFrame) -> Iterator[str]:
@@ -456,32 +450,3 @@ def _summary(
         instruments={item.instrument: {"tick_size": item.tick_size, "lot_size": item.lot_size} for item in listed},
         notes=notes,
     )
-
-
-def _find(inputs: list[Path], name: str) -> Path:
-    for path in inputs:
-        if path.is_dir() and (path / name).is_file():
-            return path / name
-        if path.is_file() and path.name == name:
-            return path
-    where = ", ".join(str(path) for path in inputs)
-    raise WrongInputError(f"{name} is not in {where}: give its folder, or the file itself")
-
-
-def _find_optional(folder: Path | None, pattern: str) -> Path | None:
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        raise WrongInputError(f"{folder} is not a folder: --prices names the folder of price files")
-    return next(iter(sorted(folder.glob(pattern))), None)
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> pl.DataFrame:
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise WrongInputError(f"{path} cannot be read as Parquet: {error}") from error
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise WrongInputError(f"{path} has no column {', '.join(missing)}: it is not the published file")
-    return frame

@@ -15,13 +15,12 @@ from infra.imports.hyperliquid import (
     FILL_OFFSET_NS,
     ImportSummary,
     Records,
-    WrongInputError,
     events,
-    nanoseconds,
     power_of_ten,
     read_records,
     scale,
 )
+from infra.imports.inputs import WrongInputError, nanoseconds
 from infra.imports.writer import arrange
 from schemas.events import AccountOpened, AnyEvent, Collateral, Event, Fill, InstrumentListed, OraclePrice
 from schemas.money import fraction, to_units
