@@ -250,7 +250,7 @@ class Crowd:
         """Write one fill of ``lots`` (signed, of the taker) against a maker account or the house."""
         one = self.quotes.listed[at]
         price = ticks * self.quotes.tick[at]
-        taker_fee, maker_fee = self._fees(at, abs(lots), price, liquidation is not None)
+        taker_fee, maker_fee = self._fees(at, abs(lots), price, liquidation=liquidation is not None)
         if maker == HOUSE:
             maker_fee = "0"
         buyer, seller = (taker, maker) if lots > 0 else (maker, taker)
@@ -275,7 +275,7 @@ class Crowd:
         if self._to_bust is None and at == 0 and self.path.fraction(time_ns) > plot.BUSTED_FILL:
             self._to_bust = _Trade(fill_id, buyer, seller, at, abs(lots), price)
 
-    def _fees(self, at: int, lots: int, price: float, liquidation: bool) -> tuple[str, str]:
+    def _fees(self, at: int, lots: int, price: float, *, liquidation: bool) -> tuple[str, str]:
         """Return (taker's, maker's) fee in the settlement asset; the maker's is a rebate."""
         one = self.quotes.listed[at]
         quantity = lots * self.quotes.quantity[at]

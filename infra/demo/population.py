@@ -80,13 +80,15 @@ def population(
     random = generator(seed, 10)
     market = _Market.of(listed, unit_value, spot)
     makers = max(accounts // _ACCOUNTS_PER_MAKER, 1)
-    return [_member(number, number < makers, random, market) for number in range(accounts)]
+    return [_member(number, random, market, is_maker=number < makers) for number in range(accounts)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Market:
-    """What targets are chosen from: ``linears[u]`` is the perpetual and the last future of an underlying,
-    ``options[u, expiry, is_call]`` its chain, strikes rising.
+    """What targets are chosen from.
+
+    ``linears[u]`` is the perpetual and the last future of an underlying, ``options[u, expiry, is_call]`` its chain,
+    strikes rising.
     """
 
     unit_value: Float64Array
@@ -116,7 +118,7 @@ class _Market:
         return int(usd / self.usd_per_lot[instrument])
 
 
-def _member(number: int, is_maker: bool, random: np.random.Generator, market: _Market) -> Member:
+def _member(number: int, random: np.random.Generator, market: _Market, *, is_maker: bool) -> Member:
     # The same draws for every account, so that one account's temper never shifts another's numbers.
     temper_draw, size_draw, spread, late, mode, model, coin, *draws = random.random(15).tolist()
     account = f"maker-{number + 1:03d}" if is_maker else f"account-{number + 1:06d}"
@@ -131,7 +133,7 @@ def _member(number: int, is_maker: bool, random: np.random.Generator, market: _M
     equity = _SIZES[int(size_draw * len(_SIZES))] * (0.6 + spread)
     isolated = mode < _ISOLATED_SHARE and temper is not Temper.SPREADER
     portfolio = temper is Temper.SPREADER or model < 0.15
-    asset = _collateral(temper, isolated, coin)
+    asset = _collateral(temper, coin, isolated=isolated)
     decimals = dict(ASSETS)[asset]
     price = 1.0 if ASSET_INDEX[asset] < 2 else float(market.spot[ASSET_INDEX[asset] - 2])
     # Whole hundredths of the asset for coins and whole amounts for dollars, as people deposit.
@@ -146,7 +148,7 @@ def _member(number: int, is_maker: bool, random: np.random.Generator, market: _M
         joins=0.0 if late >= _LATE_SHARE else 0.02 + 0.6 * (late / _LATE_SHARE),
         asset=asset,
         units=units,
-        targets=_merged(_targets(temper, equity, portfolio, isolated, draws, market)),
+        targets=_merged(_targets(temper, equity, draws, market, portfolio=portfolio, isolated=isolated)),
     )
 
 
@@ -158,7 +160,7 @@ def _merged(wanted: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     return tuple((instrument, lots) for instrument, lots in lots_of.items() if lots != 0)
 
 
-def _collateral(temper: Temper, isolated: bool, coin: float) -> str:
+def _collateral(temper: Temper, coin: float, *, isolated: bool) -> str:
     """Return the asset of the first deposit."""
     if temper is Temper.COIN_HEDGER:
         return "BTC"
@@ -170,7 +172,7 @@ def _collateral(temper: Temper, isolated: bool, coin: float) -> str:
 
 
 def _targets(
-    temper: Temper, equity: float, portfolio: bool, isolated: bool, draws: list[float], market: _Market
+    temper: Temper, equity: float, draws: list[float], market: _Market, *, portfolio: bool, isolated: bool
 ) -> list[tuple[int, int]]:
     """Return (instrument, lots) wanted; zero lots where the equity does not reach for one."""
     first, leverage, split, place, expiry_draw, side, second, _ = draws

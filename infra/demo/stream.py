@@ -135,31 +135,32 @@ def _opening(accounts: int) -> list[bytes]:
     oracle = {"price_age_ns_max": 7 * DAY_NS, "mark_age_ns_max": 7 * DAY_NS}
     number = len(_COINS) + 2
     lines.append(_encode(ParametersChanged(**_named("venue", number, 0), name="oracle", parameters=oracle)))
-    for account in range(accounts):
-        lines.append(
-            _encode(
-                AccountOpened(
-                    **_named("venue", number + 1 + account, 0),
-                    account=f"account-{account:07d}",
-                    margin_model="tidegate-standard",
-                    margin_mode="cross",
-                )
+    names = [f"account-{account:07d}" for account in range(accounts)]
+    lines.extend(
+        _encode(
+            AccountOpened(
+                **_named("venue", opening, 0),
+                account=account,
+                margin_model="tidegate-standard",
+                margin_mode="cross",
             )
         )
-    for account in range(accounts):
-        lines.append(
-            _encode(
-                Collateral(
-                    **_named("opening", account + 1, 1),
-                    transfer_id=f"opening-{account}",
-                    account=f"account-{account:07d}",
-                    asset="USDC",
-                    amount=from_units(_DEPOSIT_UNITS, 6),
-                    chain="ethereum",
-                    status="confirmed",
-                )
+        for opening, account in enumerate(names, start=number + 1)
+    )
+    lines.extend(
+        _encode(
+            Collateral(
+                **_named("opening", deposit, 1),
+                transfer_id=f"opening-{deposit}",
+                account=account,
+                asset="USDC",
+                amount=from_units(_DEPOSIT_UNITS, 6),
+                chain="ethereum",
+                status="confirmed",
             )
         )
+        for deposit, account in enumerate(names, start=1)
+    )
     return lines
 
 

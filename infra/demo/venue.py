@@ -41,11 +41,11 @@ class Listing:
     instrument: str
     kind: InstrumentKind
     underlying: int
-    inverse: bool
     tick_units: int
     tick_decimals: int
     lot_units: int
     lot_decimals: int
+    inverse: bool = False
     expiry: int = -1
     strike: int = 0
     is_call: bool = False
@@ -97,13 +97,13 @@ def listings() -> list[Listing]:
     perpetual, future, option = InstrumentKind.PERPETUAL, InstrumentKind.FUTURE, InstrumentKind.OPTION
     ticks = ((5, 1), (5, 2))  # 0.5 and 0.05
     lots = ((1, 3), (1, 2))  # 0.001 and 0.01
-    listed = [Listing(f"{name}-PERP", perpetual, u, False, *ticks[u], *lots[u]) for u, name in enumerate(UNDERLYINGS)]
-    listed.append(Listing("BTC-USD-PERP", perpetual, 0, True, 5, 1, 10, 0))
+    listed = [Listing(f"{name}-PERP", perpetual, u, *ticks[u], *lots[u]) for u, name in enumerate(UNDERLYINGS)]
+    listed.append(Listing("BTC-USD-PERP", perpetual, 0, 5, 1, 10, 0, inverse=True))
     for underlying, name in enumerate(UNDERLYINGS):
         for expiry in (0, 2):
             future_name = f"{name}-{_EXPIRY_NAMES[expiry]}"
             listed.append(
-                Listing(future_name, future, underlying, False, *ticks[underlying], *lots[underlying], expiry=expiry)
+                Listing(future_name, future, underlying, *ticks[underlying], *lots[underlying], expiry=expiry)
             )
     option_ticks = ((1, 0), (1, 1))  # 1 and 0.1
     option_lots = ((1, 2), (1, 1))  # 0.01 and 0.1
@@ -117,7 +117,6 @@ def listings() -> list[Listing]:
                         f"{name}-{date}-{strike}-{'C' if is_call else 'P'}",
                         option,
                         underlying,
-                        False,
                         *option_ticks[underlying],
                         *option_lots[underlying],
                         expiry=expiry,
