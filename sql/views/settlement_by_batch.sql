@@ -1,0 +1,29 @@
+-- What did each settlement batch settle, and how many frames and seconds of ledger does it cover?
+WITH covered AS (
+    SELECT *, lag(time_ns) OVER (ORDER BY batch) AS previous_ns FROM batches
+),
+moved AS (
+    SELECT
+        covered.batch,
+        count(*) FILTER (WHERE net_changes.kind = 'asset') AS balances_changed,
+        count(*) FILTER (WHERE net_changes.kind = 'position') AS positions_changed
+    FROM covered
+    JOIN net_changes ON net_changes.frame BETWEEN covered.first_frame AND covered.frame
+    GROUP BY covered.batch
+)
+SELECT
+    covered.batch,
+    covered.period,
+    covered.first_frame,
+    covered.frame AS last_frame,
+    covered.time_utc,
+    covered.frame - covered.first_frame + 1 AS frames,
+    (covered.time_ns - covered.previous_ns) / 1e9 AS seconds_since_previous,
+    covered.accounts,
+    moved.balances_changed,
+    moved.positions_changed,
+    covered.new_root,
+    covered.order_commitment
+FROM covered
+LEFT JOIN moved USING (batch)
+ORDER BY covered.batch;
