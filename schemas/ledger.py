@@ -12,7 +12,7 @@ A *frame* is the unit of order, of batching and of work: one market instant, the
 """
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import blake2b
@@ -84,6 +84,8 @@ LEG: Final = np.dtype(
         ("time_ns", "<i8"),
     ]
 )
+# The same, for ``struct``.
+LEG_PACKING: Final = struct.Struct("<IIBBHIIIqqqqq")
 NO_INSTRUMENT: Final = 0xFFFFFFFF
 Legs = npt.NDArray[np.void]
 
@@ -282,6 +284,12 @@ _SECTION: Final = struct.Struct("<HxxI16s")
 _CORE: Final = struct.Struct("<QBqQI")
 _MAGIC: Final = b"TGFR"
 _DIGEST_LENGTH: Final = 16
+_LEG_BYTES: Final = LEG.itemsize
+_INDEX: Final = struct.Struct("<I")
+_FEW_LEGS: Final = 64
+_FRAME_KINDS: Final = {int(kind): kind for kind in FrameKind}
+_NO_LEGS: Final = np.zeros(0, dtype=LEG)
+_NO_LEGS.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,28 +342,76 @@ def encode_frame(
     positions : where the inputs stood, any MessagePack value; carried, not part of the content.
     """
     legs["index"] = np.arange(legs.shape[0], dtype=np.uint32)
-    market_bytes = _encoder.encode(list(market))
+    data = legs.tobytes()
+    return pack_frame(
+        number=number,
+        kind=kind,
+        time_ns=time_ns,
+        period=period,
+        shard_count=shard_count,
+        market=list(market),
+        legs=[data[start : start + LEG.itemsize] for start in range(0, len(data), LEG.itemsize)],
+        leg_shards=leg_shards.tolist(),
+        references=references,
+        previous_head=previous_head,
+        positions=positions,
+    )
+
+
+def pack_frame(
+    *,
+    number: int,
+    kind: FrameKind,
+    time_ns: int,
+    period: int,
+    shard_count: int,
+    market: list[MarketRecord],
+    legs: Sequence[bytes],
+    leg_shards: Sequence[int],
+    references: list[str],
+    previous_head: bytes,
+    positions: Any = None,
+) -> tuple[bytes, bytes]:
+    """Return ``(frame bytes, content head)`` of legs that are packed already: ``encode_frame`` for the hot path.
+
+    Parameters
+    ----------
+    legs : n records of ``LEG_PACKING``, in canonical order, each with its ``index``.
+    leg_shards : n, the shard of each leg.
+    positions : where the inputs stood, any MessagePack value; carried, not part of the content.
+    """
+    market_bytes = _encoder.encode(market)
     reference_bytes = _encoder.encode(references)
     position_bytes = _encoder.encode(positions)
-    content_head = _content_head(
-        previous_head, number, kind, time_ns, period, market_bytes, legs.tobytes(), reference_bytes
-    )
-    table = bytearray()
+    content_head = blake2b(
+        b"".join(
+            (
+                previous_head, _CORE.pack(number, kind, time_ns, period, len(market_bytes)),
+                market_bytes, *legs, reference_bytes,
+            )
+        ),
+        digest_size=32,
+    ).digest()  # fmt: skip
+    table = b""
     sections: list[bytes] = []
-    section_count = 0
-    if legs.shape[0]:
-        for shard in np.unique(leg_shards):
-            part = legs[leg_shards == shard]
-            data = part.tobytes()
-            table += _SECTION.pack(int(shard), part.shape[0], _digest(data))
+    if legs:
+        parts: dict[int, list[bytes]] = {}
+        for shard, leg in zip(leg_shards, legs, strict=True):
+            part = parts.get(shard)
+            if part is None:
+                parts[shard] = [leg]
+            else:
+                part.append(leg)
+        for shard in sorted(parts):
+            data = b"".join(parts[shard])
+            table += _SECTION.pack(shard, len(parts[shard]), blake2b(data, digest_size=_DIGEST_LENGTH).digest())
             sections.append(data)
-            section_count += 1
     header = _HEADER.pack(
-        _MAGIC, LEDGER_VERSION, kind, shard_count, section_count, number, time_ns, period,
-        len(market_bytes), len(reference_bytes), len(position_bytes), legs.shape[0], previous_head, content_head,
+        _MAGIC, LEDGER_VERSION, kind, shard_count, len(sections), number, time_ns, period,
+        len(market_bytes), len(reference_bytes), len(position_bytes), len(legs), previous_head, content_head,
     )  # fmt: skip
-    head = b"".join((header, bytes(table), market_bytes, reference_bytes, position_bytes))
-    return b"".join((head, _digest(head), *sections)), content_head
+    head = b"".join((header, table, market_bytes, reference_bytes, position_bytes))
+    return b"".join((head, blake2b(head, digest_size=_DIGEST_LENGTH).digest(), *sections)), content_head
 
 
 def decode_frame(data: bytes | memoryview, shards: Collection[int] | None = None) -> Frame:
@@ -365,63 +421,72 @@ def decode_frame(data: bytes | memoryview, shards: Collection[int] | None = None
     ------
     LedgerError : damaged, truncated, of an unknown version, or (all shards read) not the content that it claims.
     """
-    view = memoryview(data)
-    if len(view) < _HEADER.size + _DIGEST_LENGTH:
+    data = bytes(data)
+    if len(data) < _HEADER.size + _DIGEST_LENGTH:
         raise LedgerError("frame is truncated in its header")
     (
         magic, version, kind, shard_count, section_count, number, time_ns, period,
         market_length, reference_length, position_length, leg_count, previous_head, content_head,
-    ) = _HEADER.unpack_from(view)  # fmt: skip
+    ) = _HEADER.unpack_from(data)  # fmt: skip
     if magic != _MAGIC:
         raise LedgerError("not a frame: wrong magic bytes")
     if version != LEDGER_VERSION:
         raise LedgerError(f"frame version {version} is not {LEDGER_VERSION}: use the release that wrote it")
-    table_start = _HEADER.size
-    market_start = table_start + section_count * _SECTION.size
+    if kind not in _FRAME_KINDS:
+        raise LedgerError(f"frame {number} is of unknown kind {kind}")
+    market_start = _HEADER.size + section_count * _SECTION.size
     reference_start = market_start + market_length
     position_start = reference_start + reference_length
     head_end = position_start + position_length
-    if len(view) < head_end + _DIGEST_LENGTH or bytes(view[head_end : head_end + _DIGEST_LENGTH]) != _digest(
-        view[:head_end]
-    ):
-        raise LedgerError(f"frame {number} is damaged in its head")
-    parts: list[Legs] = []
     start = head_end + _DIGEST_LENGTH
-    for section in range(section_count):
-        shard, count, digest = _SECTION.unpack_from(view, table_start + section * _SECTION.size)
-        end = start + count * LEG.itemsize
+    if blake2b(data[:head_end], digest_size=_DIGEST_LENGTH).digest() != data[head_end:start]:
+        raise LedgerError(f"frame {number} is damaged in its head")
+    parts: list[bytes] = []
+    for shard, count, digest in _SECTION.iter_unpack(data[_HEADER.size : market_start]):
+        end = start + count * _LEG_BYTES
         if shards is None or shard in shards:
-            part = view[start:end]
-            if _digest(part) != digest:
+            part = data[start:end]
+            if blake2b(part, digest_size=_DIGEST_LENGTH).digest() != digest:
                 raise LedgerError(f"frame {number} is damaged in shard {shard}")
-            parts.append(np.frombuffer(part, dtype=LEG))
+            parts.append(part)
         start = end
-    if start != len(view):
-        raise LedgerError(f"frame {number} has {len(view)} bytes, not {start}")
-    legs = empty_legs() if not parts else parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if len(parts) > 1:
-        legs = legs[np.argsort(legs["index"], kind="stable")]
-    market_bytes = view[market_start:reference_start]
-    reference_bytes = view[reference_start:position_start]
+    if start != len(data):
+        raise LedgerError(f"frame {number} has {len(data)} bytes, not {start}")
+    legs = _in_order(parts)
+    market_bytes = data[market_start:reference_start]
+    reference_bytes = data[reference_start:position_start]
     if shards is None:
-        claimed = _content_head(
-            previous_head, number, kind, time_ns, period, market_bytes, legs.tobytes(), reference_bytes
-        )
-        if claimed != content_head or legs.shape[0] != leg_count:
+        core = _CORE.pack(number, kind, time_ns, period, market_length)
+        content = b"".join((previous_head, core, market_bytes, legs, reference_bytes))
+        if blake2b(content, digest_size=32).digest() != content_head or len(legs) != leg_count * _LEG_BYTES:
             raise LedgerError(f"frame {number} does not have the content that its head commits to")
     return Frame(
         number=number,
-        kind=FrameKind(kind),
+        kind=_FRAME_KINDS[kind],
         time_ns=time_ns,
         period=period,
         shard_count=shard_count,
         market=_market_decoder.decode(market_bytes),
-        legs=legs,
+        legs=np.frombuffer(legs, dtype=LEG) if legs else _NO_LEGS,
         references=_references_decoder.decode(reference_bytes),
         previous_head=previous_head,
         content_head=content_head,
-        positions=bytes(view[position_start:head_end]),
+        positions=data[position_start:head_end],
     )
+
+
+def _in_order(parts: list[bytes]) -> bytes:
+    """Return the legs of several sections in canonical order."""
+    if len(parts) <= 1:
+        return parts[0] if parts else b""
+    joined = b"".join(parts)
+    if len(joined) > _FEW_LEGS * _LEG_BYTES:
+        legs = np.frombuffer(joined, dtype=LEG)
+        return legs[np.argsort(legs["index"], kind="stable")].tobytes()
+    # numpy's overhead is more than the work for a handful; the index comes first in a leg.
+    few = [joined[place : place + _LEG_BYTES] for place in range(0, len(joined), _LEG_BYTES)]
+    few.sort(key=_INDEX.unpack_from)
+    return b"".join(few)
 
 
 def decode_positions(frame: Frame) -> Any:
@@ -441,25 +506,3 @@ def check_link(previous: Frame | None, frame: Frame) -> None:
 def leg_shards(accounts: Iterable[str], shard_count: int) -> npt.NDArray[np.uint16]:
     """Return the shard of each account id; for tests and small frames (intake caches them)."""
     return np.array([shard_of(account, shard_count) for account in accounts], dtype=np.uint16)
-
-
-def _digest(data: bytes | memoryview) -> bytes:
-    return blake2b(data, digest_size=_DIGEST_LENGTH).digest()
-
-
-def _content_head(
-    previous: bytes,
-    number: int,
-    kind: int,
-    time_ns: int,
-    period: int,
-    market: bytes | memoryview,
-    legs: bytes,
-    references: bytes | memoryview,
-) -> bytes:
-    digest = blake2b(previous, digest_size=32)
-    digest.update(_CORE.pack(number, kind, time_ns, period, len(market)))
-    digest.update(market)
-    digest.update(legs)
-    digest.update(references)
-    return digest.digest()

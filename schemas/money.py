@@ -26,6 +26,10 @@ def decimal_parts(text: str) -> tuple[int, int]:
     ------
     Refused : not a plain decimal string; NaN, infinities and exponents each have a reason of their own.
     """
+    whole, point, fraction = text.partition(".")
+    # Most are short and positive: one look is enough. isdigit alone accepts other scripts' digits.
+    if whole.isdigit() and len(text) <= _DIGITS_MAX and (fraction.isdigit() or not point) and text.isascii():
+        return int(whole + fraction), len(fraction)
     digits = text[1:] if text[:1] == "-" else text
     whole, point, fraction = digits.partition(".")
     # isdigit alone accepts other scripts' digits, which int() would read too.
@@ -117,6 +121,14 @@ def in_range(units: int) -> int:
 def between_customers(exact: Fraction) -> int:
     """Round half-even: for cash that one side pays and the other receives as the same integer."""
     return round(exact)
+
+
+def half_even(numerator: int, denominator: int) -> int:
+    """Return ``between_customers`` of a ratio of integers, ``denominator`` > 0, without making a fraction of it."""
+    quotient, rest = divmod(numerator, denominator)
+    if 2 * rest > denominator or (2 * rest == denominator and quotient & 1):
+        return quotient + 1
+    return quotient
 
 
 def requirement(exact: Fraction) -> int:

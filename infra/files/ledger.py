@@ -1,0 +1,294 @@
+"""The ledger on disk: frame files that only grow, and the dead letters beside them.
+
+A file holds frames, each behind its length (u32, little-endian); its name is the number of its first frame.
+
+1. What ``sync`` returned is on the disk. What stands behind the last ``sync`` may be lost or torn by a crash; a torn
+   frame is named by readers and cut off by the next writer.
+2. Readers verify every frame and every link of the chain that they pass.
+"""
+
+import base64
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from schemas.failures import DeadLetter, FailureReason, Origin
+from schemas.ledger import Frame, LedgerError, check_link, decode_frame
+
+FILE_BYTES_MAX: Final = 64 << 20
+_SUFFIX: Final = ".frames"
+_LENGTH: Final = Struct("<I")
+_FRAME_BYTES_MAX: Final = 1 << 30
+# Magic, version, kind, shard count, section count stand before it (see schemas.ledger).
+_NUMBER_IN_FRAME: Final = Struct("<12xQ")
+
+
+class TornTailError(LedgerError):
+    """The last frame of the ledger is not whole: the writer was stopped while it wrote."""
+
+
+class LedgerPosition(msgspec.Struct, frozen=True, array_like=True):
+    """The end of a ledger: ``file`` by the number of its first frame, bytes in it, number of the next frame."""
+
+    file: int
+    offset: int
+    next_frame: int
+
+
+LEDGER_START: Final = LedgerPosition(0, 0, 0)
+
+
+class LedgerWriter:
+    """Append frames to a ledger folder; creates it, or goes on behind its last whole frame.
+
+    Parameters
+    ----------
+    folder : of the frame files.
+    file_bytes_max : a file that has grown beyond this is followed by another.
+
+    Attributes
+    ----------
+    position : the end of what was appended, whether or not it is on the disk yet.
+    torn_bytes : how many bytes of a torn frame were cut off on opening.
+    """
+
+    def __init__(self, folder: Path, *, file_bytes_max: int = FILE_BYTES_MAX) -> None:
+        self._folder = folder
+        self._file_bytes_max = file_bytes_max
+        folder.mkdir(parents=True, exist_ok=True)
+        self.torn_bytes = 0
+        self.position = self._end()
+        self._file = self._path(self.position.file).open("ab")
+        if self.torn_bytes:
+            self._file.truncate(self.position.offset)
+
+    def append(self, frames: Iterable[bytes]) -> None:
+        """Append frames, in order; ``sync`` makes them durable."""
+        file, offset, number = self.position.file, self.position.offset, self.position.next_frame
+        for frame in frames:
+            if offset >= self._file_bytes_max:
+                self._sync_file()
+                self._file.close()
+                file, offset = number, 0
+                self._file = self._path(file).open("ab")
+                _sync_folder(self._folder)
+            if _NUMBER_IN_FRAME.unpack_from(frame)[0] != number:
+                raise LedgerError(f"frame {_NUMBER_IN_FRAME.unpack_from(frame)[0]} does not follow frame {number - 1}")
+            self._file.write(_LENGTH.pack(len(frame)))
+            self._file.write(frame)
+            offset += _LENGTH.size + len(frame)
+            number += 1
+            self.position = LedgerPosition(file, offset, number)
+
+    def sync(self) -> LedgerPosition:
+        """Make everything appended durable; return the end of it."""
+        self._sync_file()
+        return self.position
+
+    def truncate_to(self, position: LedgerPosition) -> None:
+        """Take back everything behind a position that ``sync`` returned.
+
+        Raises
+        ------
+        LedgerError : the ledger does not reach that far.
+        """
+        end = self.position
+        if position.next_frame > end.next_frame or not self._path(position.file).exists():
+            raise LedgerError(f"ledger ends before frame {end.next_frame}: it never reached {position.next_frame}")
+        self._file.close()
+        for number, path in _files(self._folder):
+            if number > position.file:
+                path.unlink()
+        self._file = self._path(position.file).open("ab")
+        self._file.truncate(position.offset)
+        self._sync_file()
+        _sync_folder(self._folder)
+        self.position = position
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._sync_file()
+        self._file.close()
+
+    def _end(self) -> LedgerPosition:
+        files = _files(self._folder)
+        if not files:
+            return LEDGER_START
+        first, path = files[-1]
+        offset, number = 0, first
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while offset + _LENGTH.size <= size:
+                file.seek(offset)
+                length = _LENGTH.unpack(file.read(_LENGTH.size))[0]
+                if offset + _LENGTH.size + length > size:
+                    break
+                offset += _LENGTH.size + length
+                number += 1
+        self.torn_bytes = size - offset
+        return LedgerPosition(first, offset, number)
+
+    def _path(self, first: int) -> Path:
+        return self._folder / f"{first:08d}{_SUFFIX}"
+
+    def _sync_file(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def read_frames(
+    folder: Path,
+    *,
+    shards: Collection[int] | None = None,
+    from_frame: int = 0,
+    until: LedgerPosition | None = None,
+) -> Iterator[Frame]:
+    """Yield the frames of a ledger from number ``from_frame``, verified, with the legs of ``shards`` (all where None).
+
+    Parameters
+    ----------
+    until : stop there, at a position that a writer has synced; what stands behind it is not looked at.
+
+    Raises
+    ------
+    TornTailError : behind the last whole frame stands a part of one.
+    LedgerError : the folder holds no ledger, a file is missing, a frame is damaged, or the chain is broken.
+    """
+    files = _files(folder)
+    if not files:
+        raise LedgerError(f"{folder}: no ledger")
+    start = max((first for first, _ in files if first <= from_frame), default=files[0][0])
+    previous: Frame | None = None
+    number = start
+    for place, (first, path) in enumerate(files):
+        if first < start:
+            continue
+        if first != number:
+            raise LedgerError(f"{path.name} begins at frame {first}, not {number}: a file is missing")
+        is_last = place == len(files) - 1
+        for data in _frames(path, is_last=is_last, until=until if until and until.file == first else None):
+            if number >= from_frame:
+                frame = decode_frame(data, shards)
+                if frame.number != number:
+                    raise LedgerError(f"{path.name}: frame {frame.number} stands where {number} should")
+                if previous is not None or number == 0:
+                    check_link(previous, frame)
+                yield frame
+                previous = frame
+            number += 1
+        if until is not None and until.file == first:
+            return
+
+
+def read_frame(folder: Path, number: int) -> Frame:
+    """Return one frame of a ledger, verified by itself; raise ``LedgerError`` if it is not there."""
+    for frame in read_frames(folder, from_frame=number):
+        return frame
+    raise LedgerError(f"{folder}: no frame {number}")
+
+
+def _frames(path: Path, *, is_last: bool, until: LedgerPosition | None) -> Iterator[bytes]:
+    size = path.stat().st_size if until is None else until.offset
+    offset = 0
+    with path.open("rb", buffering=1 << 20) as file:
+        while offset < size:
+            head = file.read(_LENGTH.size)
+            length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else _FRAME_BYTES_MAX
+            if offset + _LENGTH.size + length > size:
+                message = f"{path.name} ends inside a frame, at byte {offset} of {size}"
+                raise TornTailError(message) if is_last else LedgerError(message)
+            yield file.read(length)
+            offset += _LENGTH.size + length
+
+
+class DeadLetterWriter:
+    """Append dead letters to an NDJSON file: their payload is base64, everything else is plain."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._size = path.stat().st_size
+
+    def append(self, letters: Iterable[DeadLetter]) -> None:
+        """Append dead letters; ``sync`` makes them durable."""
+        for letter in letters:
+            line = msgspec.json.encode(_to_line(letter)) + b"\n"
+            self._file.write(line)
+            self._size += len(line)
+
+    def sync(self) -> int:
+        """Make everything appended durable; return the length of the file in bytes."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._size
+
+    def truncate_to(self, size: int) -> None:
+        """Take back everything behind a length that ``sync`` returned."""
+        self._file.flush()
+        if size > self._size:
+            raise ValueError(f"dead letters have {self._size} bytes: they never had {size}")
+        self._file.truncate(size)
+        self._size = size
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        self._file.close()
+
+
+class _Line(msgspec.Struct, frozen=True):
+    reason: str
+    message: str
+    topic: str
+    partition: int
+    offset: int
+    event_time_ns: int
+    payload: str
+
+
+def read_dead_letters(path: Path) -> Iterator[DeadLetter]:
+    """Yield the dead letters of a file; a last line that is not whole is left out."""
+    decoder = msgspec.json.Decoder(_Line)
+    with path.open("rb") as file:
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            line = decoder.decode(raw)
+            yield DeadLetter(
+                reason=FailureReason(line.reason),
+                message=line.message,
+                origin=Origin(line.topic, line.partition, line.offset),
+                payload=base64.b64decode(line.payload),
+                event_time_ns=line.event_time_ns,
+            )
+
+
+def _to_line(letter: DeadLetter) -> _Line:
+    return _Line(
+        reason=letter.reason.value,
+        message=letter.message,
+        topic=letter.origin.topic,
+        partition=letter.origin.partition,
+        offset=letter.origin.offset,
+        event_time_ns=letter.event_time_ns,
+        payload=base64.b64encode(letter.payload).decode(),
+    )
+
+
+def _files(folder: Path) -> list[tuple[int, Path]]:
+    """Return the frame files with the numbers of their first frames, in order."""
+    named = ((path.name[: -len(_SUFFIX)], path) for path in folder.glob(f"*{_SUFFIX}"))
+    return sorted((int(number), path) for number, path in named if number.isdigit())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
