@@ -17,6 +17,7 @@ from numba import njit
 
 from flows.margin.model import PositionColumns
 from flows.market.listings import Account
+from flows.settlement.netting import deltas_of, keys_of, sum_by_key
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS, shard_of
 from schemas.instruments import MarginMode
@@ -473,25 +474,9 @@ class _Rows:
 
 def net(journal: Deltas) -> Deltas:
     """Return journal entries summed by (account, kind, market), in that order, zeros left out."""
-    if journal.shape[0] == 0:
-        return np.zeros(0, DELTA)
-    order = np.lexsort((journal["market"], journal["kind"], journal["account"]))
-    rows = journal[order]
-    starts = np.flatnonzero(
-        np.concatenate(
-            (
-                [True],
-                (rows["account"][1:] != rows["account"][:-1])
-                | (rows["kind"][1:] != rows["kind"][:-1])
-                | (rows["market"][1:] != rows["market"][:-1]),
-            )
-        )
-    )
-    # A balance never leaves 64 bits, so the difference of two of them wraps at most on the way and never at the end.
-    amounts = np.add.reduceat(rows["amount"], starts)
-    out = rows[starts].copy()
-    out["amount"] = amounts
-    return out[amounts != 0]
+    keys, amounts = sum_by_key(keys_of(journal), journal["amount"])
+    kept = amounts != 0
+    return deltas_of(keys[kept], amounts[kept])
 
 
 def _places(offset: Int64Array, count: Int64Array) -> Int64Array:

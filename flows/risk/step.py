@@ -301,6 +301,11 @@ class Risk:
             {shard: self.book.dump_shard(shard) for shard in self.book.shards},
         )
 
+    @staticmethod
+    def market_checkpoint(common: bytes) -> bytes:
+        """Return the market's own checkpoint inside the first part of ``checkpoint``."""
+        return _open_common(common)[0]
+
     @classmethod
     def restore(
         cls,
@@ -317,9 +322,7 @@ class Risk:
         ------
         CheckpointError : damaged, swapped, or of another version.
         """
-        market, value_decidable, asset_decidable = msgspec.msgpack.decode(
-            open_envelope("risk", _RISK_VERSION, common), type=tuple[bytes, bytes, bytes]
-        )
+        market, value_decidable, asset_decidable = _open_common(common)
         risk = cls(
             Market.restore(market),
             Book.restore(shards, shard_count=shard_count, models=tuple(models)),
@@ -329,6 +332,13 @@ class Risk:
         risk._value_decidable = np.frombuffer(value_decidable, np.bool_)
         risk._asset_decidable = np.frombuffer(asset_decidable, np.bool_)
         return risk
+
+
+def _open_common(common: bytes) -> tuple[bytes, bytes, bytes]:
+    opened: tuple[bytes, bytes, bytes] = msgspec.msgpack.decode(
+        open_envelope("risk", _RISK_VERSION, common), type=tuple[bytes, bytes, bytes]
+    )
+    return opened
 
 
 def merge_results(parts: Sequence[Results]) -> Results:

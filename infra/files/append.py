@@ -1,0 +1,82 @@
+"""An append-only file that is cut back to its last commit when a run resumes.
+
+1. What lies beyond a committed length is never read: a crash may leave anything there.
+2. ``sync`` returns only once the bytes are on the disk.
+"""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class ShorterThanCommitted(Exception):  # noqa: N818
+    """A file has lost committed bytes: the run cannot be resumed from it."""
+
+
+class AppendFile:
+    """One file of a run directory.
+
+    Parameters
+    ----------
+    committed : the length that the last commit names; whatever follows is cut off.
+
+    Raises
+    ------
+    ShorterThanCommitted : the file on disk is shorter than that.
+    """
+
+    def __init__(self, path: Path, committed: int = 0) -> None:
+        self.path = path
+        self._file = path.open("ab")
+        size = path.stat().st_size
+        if size < committed:
+            self._file.close()
+            raise ShorterThanCommitted(f"{path} has {size} bytes, {committed} were committed: restore it from a copy")
+        self._file.truncate(committed)
+        self._length = committed
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it; what was not synced may be lost."""
+        self.close()
+
+    def append(self, data: bytes) -> None:
+        """Write bytes behind the last ones."""
+        self._file.write(data)
+        self._length += len(data)
+
+    def sync(self) -> int:
+        """Put everything on the disk; return the length to commit."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._length
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` so that a reader, or a crash, sees the old content or the new, whole."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Put a directory's entries on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

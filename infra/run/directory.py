@@ -1,0 +1,196 @@
+"""The run directory: everything that a run publishes, always exactly at a barrier after a resume.
+
+1. All files but checkpoints and small JSON are append-only. ``commit.json`` names a barrier and the length of each of
+   them there; it is replaced atomically, after everything it names is on the disk.
+2. On resume every file is cut back to its committed length, and every stage starts from its checkpoint of the same
+   barrier. What a crash left behind beyond it is rebuilt, byte for byte, because it is a function of the input.
+3. A directory belongs to one description (genesis, shards, inputs, options): resuming with another one is refused.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from flows.passages import RiskCheckpoint
+from infra.files.append import sync_directory, write_atomically
+from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
+from schemas.ledger import Genesis
+
+COMMIT_VERSION: Final = 1
+_DESCRIPTION: Final = "run.json"
+_COMMIT: Final = "commit.json"
+_SUMMARY: Final = "summary.json"
+
+
+class RunDirectoryError(Exception):
+    """The directory cannot be used for this run; the message says what to do."""
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is. Worker count, engine and progress are not part of it: they change no byte."""
+
+    genesis: Genesis
+    shard_count: int
+    inputs: list[str]
+    until_ns: int | None
+    snapshot_period_ns: int
+    chain: str
+    parameters: dict[str, Any]
+    screening: str
+
+
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
+    """A barrier, and how long every file was there.
+
+    ``digest`` is over everything published up to the barrier; ``counts`` and ``tallies`` are for the summary.
+    """
+
+    version: int
+    frame: int
+    period: int
+    time_ns: int
+    ledger: Any
+    dead_letters: int
+    results: int
+    batches: int
+    batch_number: int
+    snapshot: Any
+    digest: str
+    counts: dict[str, int]
+    tallies: dict[str, int]
+    state_period: int | None
+    checkpoint: str
+    finished: bool
+
+
+class RunDirectory:
+    """Paths, description, commits and checkpoints of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def prepare(cls, path: Path, description: Description) -> tuple["RunDirectory", Commit | None]:
+        """Create the directory, or take up the one that is there; return it with its last commit.
+
+        Raises
+        ------
+        RunDirectoryError : it holds another run, a finished one, or something that is no run at all.
+        """
+        directory = cls(path)
+        if path.exists() and not path.is_dir():
+            raise RunDirectoryError(f"{path} is a file: name a directory with --out")
+        if not (path / _DESCRIPTION).exists():
+            if path.exists() and any(path.iterdir()):
+                raise RunDirectoryError(f"{path} is not empty and holds no run: name another directory with --out")
+            directory.checkpoints.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)))
+            return directory, None
+        if directory.description() != description:
+            raise RunDirectoryError(
+                f"{path} holds a run with other inputs or options: resume it with the same, or name another --out"
+            )
+        commit = directory.last_commit()
+        if commit is not None and commit.finished:
+            raise RunDirectoryError(f"{path} holds a finished run: name another directory with --out, or delete it")
+        return directory, commit
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Return an existing run's directory, to read it.
+
+        Raises
+        ------
+        RunDirectoryError : there is no run.
+        """
+        if not (path / _DESCRIPTION).is_file():
+            raise RunDirectoryError(f"{path} holds no run: `tidegate replay LOG --out {path}` makes one")
+        return cls(path)
+
+    def description(self) -> Description:
+        """Return what the run is."""
+        try:
+            return msgspec.json.decode((self.path / _DESCRIPTION).read_bytes(), type=Description)
+        except msgspec.MsgspecError as error:
+            raise RunDirectoryError(f"{self.path / _DESCRIPTION} cannot be read: {error}") from error
+
+    def last_commit(self) -> Commit | None:
+        """Return the last commit, None before the first."""
+        file = self.path / _COMMIT
+        if not file.exists():
+            return None
+        try:
+            commit = msgspec.json.decode(file.read_bytes(), type=Commit)
+        except msgspec.MsgspecError as error:
+            raise RunDirectoryError(f"{file} is damaged ({error}): run into another directory") from error
+        if commit.version != COMMIT_VERSION:
+            raise RunDirectoryError(f"{file} has version {commit.version}, this release reads {COMMIT_VERSION}")
+        return commit
+
+    def write_commit(self, commit: Commit) -> None:
+        """Make a commit the last one, and forget the checkpoints before it."""
+        write_atomically(self.path / _COMMIT, msgspec.json.format(msgspec.json.encode(commit)))
+        for old in self.checkpoints.iterdir():
+            if old.name != commit.checkpoint:
+                shutil.rmtree(old)
+
+    def write_checkpoint(self, frame: int, *, stages: dict[str, bytes], risk: RiskCheckpoint, barrier: bytes) -> str:
+        """Write all stages' checkpoints of one barrier; return the name to commit."""
+        name = f"{frame:012d}"
+        folder = self.checkpoints / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        files = {**stages, "market": risk.market, "barrier": seal_envelope("barrier", 1, barrier)}
+        files.update({f"shard-{shard:05d}": data for shard, data in risk.shards.items()})
+        for file, data in files.items():
+            write_atomically(folder / f"{file}.checkpoint", data)
+        sync_directory(self.checkpoints)
+        return name
+
+    def read_checkpoint(self, commit: Commit, shard_count: int) -> tuple[dict[str, bytes], RiskCheckpoint, bytes]:
+        """Return ``(stage checkpoints, risk checkpoint, barrier frame)`` of a commit.
+
+        Raises
+        ------
+        RunDirectoryError : a file is missing or damaged.
+        """
+        folder = self.checkpoints / commit.checkpoint
+
+        def read(name: str) -> bytes:
+            try:
+                return (folder / f"{name}.checkpoint").read_bytes()
+            except OSError as error:
+                raise RunDirectoryError(
+                    f"checkpoint file {error.filename} cannot be read: run into another directory"
+                ) from error
+
+        stages = {name: read(name) for name in ("intake", "settlement", "snapshot")}
+        risk = RiskCheckpoint(
+            read("market"), {shard: read(f"shard-{shard:05d}") for shard in range(shard_count)}, commit.state_period
+        )
+        try:
+            barrier = open_envelope("barrier", 1, read("barrier"))
+        except CheckpointError as error:
+            raise RunDirectoryError(f"{folder}: {error}") from error
+        return stages, risk, barrier
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write what the run's end printed."""
+        write_atomically(self.path / _SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the run's end printed.
+
+        Raises
+        ------
+        RunDirectoryError : the run has not finished.
+        """
+        file = self.path / _SUMMARY
+        if not file.exists():
+            raise RunDirectoryError(f"{self.path} holds an unfinished run: run the same command again to resume it")
+        summary: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+        return summary

@@ -1,0 +1,80 @@
+"""A risk worker: some shards in a process of their own, driven over stdin and stdout by the run that started it.
+
+It ends when its stdin closes, so it never outlives a run that was killed.
+"""
+
+import sys
+from typing import BinaryIO
+
+from flows.margin.registry import margin_models
+from flows.market.step import Market
+from flows.risk.book import Book
+from flows.risk.stage import FrameReader, state_of
+from flows.risk.step import Period, Risk
+from infra.run.messages import Failed, Frames, PeriodPart, Start, encode_instant, receive_in_worker, send
+from infra.run.screening import screening_policy
+from schemas.ledger import decode_frame
+
+
+def main() -> None:
+    """Serve until the pipe closes; a failure is told to the run before this process exits."""
+    # Anything that prints by accident must not fall into the message stream.
+    answers = sys.stdout.buffer
+    sys.stdout = sys.stderr
+    try:
+        _serve(sys.stdin.buffer, answers)
+    except Exception as error:
+        send(answers, Failed(f"{type(error).__name__}: {error}"))
+        raise SystemExit(1) from error
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    start = receive_in_worker(requests)
+    if start is None:
+        return
+    assert isinstance(start, Start), "the first message says what to hold"
+    risk = start_risk(start)
+    previous = None if start.previous is None else decode_frame(start.previous, start.shards)
+    reader = FrameReader(previous, frozenset(start.shards))
+    while True:
+        request = receive_in_worker(requests)
+        if request is None:
+            return
+        assert isinstance(request, Frames), "a worker starts once"
+        period: Period | None = None
+        for data in request.frames:
+            period = risk.step(reader.read(data)) or period
+        if request.closes_period:
+            assert period is not None, "a passage that closes a period ends with its barrier"
+            send(answers, _part(risk, period, request))
+
+
+def start_risk(start: Start) -> Risk:
+    """Return the risk step of a worker's shards, from its checkpoints or from nothing."""
+    models = margin_models()
+    screening = screening_policy(start.screening)
+    if start.market is not None:
+        return Risk.restore(
+            start.market, start.shard_states, shard_count=start.shard_count, models=models, screening=screening
+        )
+    book = Book(start.shards, shard_count=start.shard_count, models=tuple(models))
+    return Risk(Market(), book, models=models, screening=screening)
+
+
+def _part(risk: Risk, period: Period, request: Frames) -> PeriodPart:
+    market, shards = risk.checkpoint() if request.checkpoint_due else (None, {})
+    state = state_of(risk, risk.models).encode() if request.state_due else None
+    assert risk.instant is not None, "a period has a frame before its barrier"
+    return PeriodPart(
+        results=period.results.tobytes(),
+        deltas=period.deltas.tobytes(),
+        state_hash=period.state_hash,
+        state=state,
+        instant=encode_instant(risk.instant) if request.state_due and 0 in risk.book.shards else None,
+        market=market,
+        shards=shards,
+    )
+
+
+if __name__ == "__main__":
+    main()
