@@ -1,0 +1,53 @@
+# The project's commands. Everything is installed into .venv, from requirements.lock, with hashes.
+#
+#   make demo    the whole pipeline on a synthetic crash day, offline once installed
+#   make test    all tests
+#   make lint    formatting, ruff, mypy, import rules
+#   make bench   throughput, beside the cost of decoding alone
+#   make lock    resolve requirements.lock again (needs the network)
+
+# 3.11 is what runs in CI; 3.12 is accepted. The interpreter is asked, not its name: a shim may stand for nothing.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$python; break; }; done)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: setup demo test bench lint format lock clean
+
+setup: $(INSTALLED)
+
+# Installed again only when what is installed changed. Sources are used in place.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Tidegate needs Python 3.11 or 3.12: none of python3.11, python3.12, python3 is one" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/tidegate demo $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench.throughput $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+lock: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
+		--python-version 3.11 --extra test --extra lint --extra build --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist demo-run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
