@@ -49,7 +49,7 @@ MODEL_VERSION: Final = 1
 
 _HOURS_MAX: Final = 72.0
 _MINUTES_MIN: Final = 30
-_ACCOUNTS_MIN: Final = 20
+_ACCOUNTS_MIN: Final = 10
 _SETTLED_AFTER_NS: Final = 50 * SECOND_NS
 _FAULT_AFTER_NS: Final = 30 * SECOND_NS
 
@@ -87,7 +87,7 @@ class DemoDay:
     Parameters
     ----------
     seed : >= 0
-    accounts : customer accounts, >= 20
+    accounts : customer accounts, >= 10
     hours : length of the day, 0.5 to 72, in whole minutes; the plot is stretched to it
     """
 
@@ -251,14 +251,19 @@ class DemoDay:
 
 
 def generate(path: Path, *, seed: int = SEED, accounts: int = ACCOUNTS, hours: float = HOURS) -> Summary:
-    """Write the demo day as NDJSON to ``path``, compressed if it ends in ``.zst``; return what it holds."""
+    """Write the demo day as NDJSON to ``path``, compressed if it ends in ``.zst``; return what it holds.
+
+    ``path`` appears only when it is whole: it is written beside its place first.
+    """
     day = DemoDay(seed=seed, accounts=accounts, hours=hours)
-    with path.open("wb") as file:
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
         if path.suffix == ".zst":
             with zstandard.ZstdCompressor(level=3).stream_writer(file) as compressed:
                 _write(day, compressed)
         else:
             _write(day, file)
+    partial.replace(path)
     return day.summary()
 
 

@@ -76,6 +76,7 @@ def test_a_compressed_log_holds_the_same_lines(day: tuple[Summary, list[bytes]],
     with path.open("rb") as file:
         data = zstandard.ZstdDecompressor().stream_reader(file).read()
     assert compressed == summary
+    assert [one.name for one in tmp_path.iterdir()] == ["day.ndjson.zst"]
     assert data.split(b"\n")[:-1] == lines
 
 
