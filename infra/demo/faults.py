@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
@@ -54,7 +54,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One bad event: when (fraction of the day), what intake must call it, and how to make it."""
+    """One bad event: when (fraction of the day), what intake must call it, and how to make it.
+
+    ``needs_fill``: there must have been a fill, whose ids it abuses.
+    """
 
     at: float
     reason: FailureReason
@@ -62,6 +65,7 @@ class Fault:
     kind: type[Event]
     fields: Callable[[Scene], dict[str, Any]]
     edit: Callable[[Scene], Edit] | None = None
+    needs_fill: bool = False
 
 
 def faults() -> list[Fault]:
@@ -72,10 +76,7 @@ def faults() -> list[Fault]:
         *_bad_references(),
     ]
     # Those that need no place of their own are spread evenly.
-    spread = [
-        Fault(0.36 + 0.6 * number / len(made), one.reason, one.source, one.kind, one.fields, one.edit)
-        for number, one in enumerate(made)
-    ]
+    spread = [replace(one, at=0.36 + 0.6 * number / len(made)) for number, one in enumerate(made)]
     return sorted([*spread, *_placed()], key=lambda one: one.at)
 
 
@@ -204,8 +205,8 @@ def _bad_references() -> list[Fault]:
 
     return [
         Fault(0.0, FailureReason.TRANSFER_STATUS, "ethereum-watcher", Collateral, from_nowhere),
-        Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), another_price),
-        Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), same_fill_id),
+        Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), another_price, needs_fill=True),
+        Fault(0.0, FailureReason.CONFLICT, "venue", Fill, trade(), same_fill_id, needs_fill=True),
         Fault(0.0, FailureReason.UNKNOWN_ACCOUNT, "venue", Fill, trade(buyer="nobody")),
         Fault(
             0.0,

@@ -215,7 +215,10 @@ class DemoDay:
             fault = self._faults.pop(0)
             time_ns = begins + _FAULT_AFTER_NS + len(self._faults)
             scene = self._scene(time_ns, prices)
-            if fault.reason is FailureReason.ISOLATED_ACCOUNT and not scene.isolated:
+            impossible = (fault.needs_fill and self.journal.last_fill is None) or (
+                fault.reason is FailureReason.ISOLATED_ACCOUNT and not scene.isolated
+            )
+            if impossible:
                 continue
             self._write_fault(fault, scene)
 
