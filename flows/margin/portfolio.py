@@ -117,7 +117,7 @@ def _fill(
     profit[members] *= padded(scenarios[:, 2], 0.0)
     kind = columns.kind[members]
     option = kind == OPTION
-    notional = np.where((kind == SPOT) | (columns.settled[members] != 0), 0.0, columns.notional[members])
+    notional = np.where(kind == SPOT, 0.0, columns.notional[members])
     contingency[members, 0] = np.where(option, 0.0, notional * parameters.linear_contingency)
     contingency[members, 1] = notional * np.where(
         option, parameters.short_option_contingency, parameters.linear_contingency

@@ -73,7 +73,7 @@ def _fill(
     fallback = (parameters.linear_initial, parameters.linear_maintenance)
     rates = np.array([parameters.linear_rates.get(name, fallback) for name in columns.underlyings]).reshape(-1, 2)
     _per_lot(
-        members, columns.kind, columns.call, columns.settled, columns.underlying, columns.strike, columns.value,
+        members, columns.kind, columns.call, columns.underlying, columns.strike, columns.value,
         columns.settlement_price, columns.notional, columns.index_price, rates, parameters.option_initial,
         parameters.option_initial_min, parameters.option_maintenance, parameters.long_option_credit, per_lot,
     )  # fmt: skip
@@ -84,7 +84,6 @@ def _per_lot(
     members: Int64Array,
     kind: Int8Array,
     call: Int8Array,
-    settled: Int8Array,
     underlying: Int32Array,
     strike: Float64Array,
     value: Float64Array,
@@ -100,7 +99,7 @@ def _per_lot(
 ) -> None:
     for place in range(members.shape[0]):
         i = members[place]
-        if settled[i] != 0 or kind[i] == SPOT or notional[i] <= 0.0:
+        if kind[i] == SPOT or notional[i] <= 0.0:  # nothing is known of it, or it has settled
             for side in range(4):
                 out[i, side] = 0.0
         elif kind[i] == OPTION:

@@ -49,10 +49,11 @@ class Instant:
     asset_unit : (A,), whole assets per unit: 10**-decimals.
     haircut : (A,), 0 to 1.
     greeks : (K, 5), numeraire per lot: delta (per 1.00 of underlying price), gamma (per 1.00 squared), vega (per 1.00
-        of vol), theta (per day), rho (per 1.00 of rate).
+        of vol), theta (per day), rho (per 1.00 of rate); the settlement asset's own price is held fixed.
     index_price : (K,), numeraire per underlying; mark_price : (K,), quote per contract quantity; implied_vol : (K,),
         0 where there is none; forward : (K,).
-    moved : (K,), what a decision reads of the instrument (value, tables, decidability) may differ from the instant before.
+    moved : (K,), what a decision reads of the instrument (value, tables, decidability) may differ from the instant
+        before.
     asset_moved : (A,), likewise for price, haircut and decidability of an asset.
     everything_moved : parameters or rules changed, or this is the first instant after a resume.
     margin_tables : by margin model name, whatever its ``requirements`` reads.

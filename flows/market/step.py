@@ -78,6 +78,8 @@ Int64Array = npt.NDArray[np.int64]
 
 _VERSION: Final = 1
 _NUMERAIRE: Final = "USD"
+_ARRAY_HEAD: Final = b"\xdd"  # MessagePack: an array whose length is the next four bytes
+_encoder = msgspec.msgpack.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class _State(msgspec.Struct, array_like=True):
     genesis: Genesis | None
     assets: list[AssetRecord]
     instruments: list[InstrumentRecord]
-    accounts: list[AccountRecord]
+    accounts: bytes  # a MessagePack array of account records
     halted: list[int]
     parameters: dict[str, str]
     feeds: list[_FeedState]
@@ -147,6 +149,9 @@ class Market:
         self.columns = InstrumentColumns()
         self.halted: set[int] = set()
         self._models = margin_models() if models is None else models
+        self._updates = {
+            name: model.update for name, model in self._models.items() if isinstance(model, IncrementalMarginModel)
+        }
         self._parameters: dict[str, ParameterSet] = {name: kind() for name, kind in PARAMETER_SETS.items()}
         self._oracle = cast(OracleParameters, self._parameters["oracle"])
         self._numeraire = _NUMERAIRE
@@ -157,6 +162,8 @@ class Market:
         self._mark_deadlines: dict[int, int] = {}
         self._funding: dict[int, Fraction] = {}
         self._instrument_records: list[InstrumentRecord] = []
+        # Encoded as they come: a checkpoint must not build a hundred thousand objects.
+        self._account_records = bytearray()
         self._members: list[list[int]] = []
         self._member_arrays: list[Int64Array | None] = []
         self._all_members = np.zeros(0, np.int64)
@@ -352,12 +359,12 @@ class Market:
             return
         tables: dict[str, Any] = {}
         for name, previous in self._tables.items():
-            model = self._models[name]
             parameters = self._parameters.get(name)
-            if whole or previous is None or not isinstance(model, IncrementalMarginModel):
-                tables[name] = model.tables(self.columns, parameters)
+            update = None if whole or previous is None else self._updates.get(name)
+            if update is None:
+                tables[name] = self._models[name].tables(self.columns, parameters)
             else:
-                tables[name] = model.update(previous, self.columns, parameters, members)
+                tables[name] = update(previous, self.columns, parameters, members)
         self._tables = tables
 
     def _payment(self, due: CashPerLot | FundingRecord) -> CashPerLot:
@@ -393,7 +400,7 @@ class Market:
         self.listings.apply(record)
         self._settled_in.append([])
         numeraire = record.asset == self._numeraire
-        self._asset_unit = np.append(self._asset_unit, 10.0**-record.decimals)
+        self._asset_unit = np.append(self._asset_unit, 1.0 / 10**record.decimals)
         self._asset_price = np.append(self._asset_price, 1.0 if numeraire else 0.0)
         self._asset_decidable = np.append(self._asset_decidable, numeraire)
         self._haircut = np.append(self._haircut, self._haircut_of(record.asset))
@@ -438,6 +445,7 @@ class Market:
 
     def _apply_account(self, record: AccountRecord) -> None:
         self.listings.apply(record)
+        self._account_records += _encoder.encode(record)
         name = record.margin_model
         if name not in self._tables:
             if name not in self._models:
@@ -687,10 +695,7 @@ class Market:
             genesis=self.listings.genesis,
             assets=[AssetRecord(it.index, it.asset, it.decimals) for it in self.listings.assets],
             instruments=self._instrument_records,
-            accounts=[
-                AccountRecord(it.number, it.account, it.margin_model, it.margin_mode.value)
-                for it in self.listings.accounts
-            ],
+            accounts=_ARRAY_HEAD + len(self.listings.accounts).to_bytes(4, "big") + self._account_records,
             halted=sorted(self.halted),
             parameters={name: it.model_dump_json() for name, it in self._parameters.items()},
             feeds=[
@@ -720,7 +725,8 @@ class Market:
         state = msgspec.msgpack.decode(open_envelope("market", _VERSION, data), type=_State)
         market = cls(models)
         market._number, market._time_ns = state.number, state.time_ns
-        listed: list[MarketRecord] = [*state.assets, *state.instruments, *state.accounts]
+        accounts = msgspec.msgpack.decode(state.accounts, type=list[AccountRecord])
+        listed: list[MarketRecord] = [*state.assets, *state.instruments, *accounts]
         if state.genesis is not None:
             listed.insert(0, GenesisRecord(state.genesis))
         for name, parameters in state.parameters.items():

@@ -46,7 +46,7 @@ from flows.market.columns import (
     UInt16Array,
 )
 from flows.pricing.black76 import undiscounted_greeks
-from flows.pricing.kinds import FUTURE, OPTION, PERPETUAL, SPOT
+from flows.pricing.kinds import FUTURE, OPTION, SPOT
 from flows.pricing.linear import lot_delta, lot_gamma, lot_value
 from flows.pricing.polynomials import exp
 
@@ -76,7 +76,6 @@ def price(
     for place in range(members.shape[0]):
         i = members[place]
         kind = codes[KIND, i]
-        inverse = codes[INVERSE, i] != 0
         quantity = reals[QUANTITY, i]
         index = spot[underlying[i]]
         state = spot_state[underlying[i]]
@@ -96,64 +95,92 @@ def price(
         time = max((expiry_ns[i] - now_ns) / YEAR_NS, 0.0) if expiry_ns[i] >= 0 else 0.0
         forward = index
         if time > 0.0:
-            known = codes[FORWARD_STATE, i] != UNKNOWN
-            forward = index * (reals[FORWARD_RATIO, i] if known else exp(reals[RATE, i] * time))
+            told = codes[FORWARD_STATE, i] != UNKNOWN
+            forward = index * (reals[FORWARD_RATIO, i] if told else exp(reals[RATE, i] * time))
         reals[TIME_TO_EXPIRY, i] = time
         reals[FORWARD, i] = forward
-        decidable = state == FRESH
-        mark = index
-        base = index
+        known = state == FRESH
         if kind == OPTION:
-            if time > 0.0:
-                decidable = decidable and codes[VOL_STATE, i] == FRESH and codes[FORWARD_STATE, i] != STALE
-            mark = 0.0
-            value = 0.0
-            if index > 0.0:
-                vol = reals[IMPLIED_VOL, i]
-                undiscounted, delta, gamma, vega, theta = undiscounted_greeks(
-                    forward, reals[STRIKE, i], vol, np.sqrt(time), codes[CALL, i] != 0
-                )
-                ratio = forward / index
-                scale = quantity * unit
-                if inverse:
-                    # In coins, on the forward of its expiry: undiscounted price / forward needs no rate.
-                    mark = undiscounted / forward
-                    per_forward = delta / forward - mark / forward
-                    greeks[i, 0] = scale * ratio * per_forward
-                    greeks[i, 1] = scale * ratio * ratio * (gamma / forward - 2.0 * per_forward / forward)
-                    greeks[i, 2] = scale * vega / forward
-                    greeks[i, 3] = scale * theta / forward / _DAYS
-                else:
-                    discount = exp(-reals[RATE, i] * time)
-                    mark = discount * undiscounted
-                    greeks[i, 0] = scale * discount * delta * ratio
-                    greeks[i, 1] = scale * discount * gamma * ratio * ratio
-                    greeks[i, 2] = scale * discount * vega
-                    greeks[i, 3] = scale * (discount * theta + reals[RATE, i] * mark) / _DAYS
-                    greeks[i, 4] = -scale * time * mark
-                value = quantity * mark
-            notional = quantity * base
+            known = _price_option(i, unit, time, reals, codes, greeks) and known
+        elif kind == SPOT:
+            reals[VALUE, i] = 0.0
+            reals[MARK_PRICE, i] = index
+            reals[NOTIONAL, i] = quantity * index
         else:
-            value = 0.0
-            dated = kind == FUTURE
-            venue_mark = reals[VENUE_MARK, i]
-            if dated:
-                mark = forward
-            if venue_mark == venue_mark and kind != SPOT and (not dated or time > 0.0):  # noqa: PLR0124 - not NaN
-                mark = venue_mark
-                if kind == PERPETUAL and index > 0.0:
-                    mark = min(max(mark, index * (1.0 - mark_band_ratio)), index * (1.0 + mark_band_ratio))
-                decidable = state != STALE
-            elif dated and time > 0.0:
-                decidable = decidable and codes[FORWARD_STATE, i] != STALE
-            if index <= 0.0:
-                base = mark
-            if mark > 0.0 and kind != SPOT:
-                value = lot_value(quantity, mark, inverse)
-                greeks[i, 0] = unit * lot_delta(quantity, mark, base, inverse)
-                greeks[i, 1] = unit * lot_gamma(quantity, mark, base, inverse)
-            notional = quantity if inverse else quantity * base
-        reals[VALUE, i] = value
-        reals[NOTIONAL, i] = notional
-        reals[MARK_PRICE, i] = mark
-        codes[DECIDABLE, i] = decidable and asset_decidable[settlement_asset[i]]
+            known = _price_linear(i, unit, time, mark_band_ratio, state, reals, codes, greeks)
+        codes[DECIDABLE, i] = known and asset_decidable[settlement_asset[i]]
+
+
+@njit(forceinline=True, error_model="numpy")
+def _price_option(
+    i: int, unit: float, time: float, reals: Float64Array, codes: Int8Array, greeks: Float64Array
+) -> bool:
+    """Write an option's outputs, on the index price and forward of its row; return whether its smile is known."""
+    index = reals[INDEX_PRICE, i]
+    forward = reals[FORWARD, i]
+    quantity = reals[QUANTITY, i]
+    reals[NOTIONAL, i] = quantity * index
+    mark = 0.0
+    if index > 0.0:
+        undiscounted, delta, gamma, vega, theta = undiscounted_greeks(
+            forward, reals[STRIKE, i], reals[IMPLIED_VOL, i], np.sqrt(time), codes[CALL, i] != 0
+        )
+        ratio = forward / index
+        scale = quantity * unit
+        if codes[INVERSE, i] != 0:
+            # In coins, on the forward of its expiry: undiscounted price / forward needs no rate.
+            mark = undiscounted / forward
+            per_forward = delta / forward - mark / forward
+            greeks[i, 0] = scale * ratio * per_forward
+            greeks[i, 1] = scale * ratio * ratio * (gamma / forward - 2.0 * per_forward / forward)
+            greeks[i, 2] = scale * vega / forward
+            greeks[i, 3] = scale * theta / forward / _DAYS
+        else:
+            discount = exp(-reals[RATE, i] * time)
+            mark = discount * undiscounted
+            greeks[i, 0] = scale * discount * delta * ratio
+            greeks[i, 1] = scale * discount * gamma * ratio * ratio
+            greeks[i, 2] = scale * discount * vega
+            greeks[i, 3] = scale * (discount * theta + reals[RATE, i] * mark) / _DAYS
+            greeks[i, 4] = -scale * time * mark
+    reals[MARK_PRICE, i] = mark
+    reals[VALUE, i] = quantity * mark
+    return time <= 0.0 or (codes[VOL_STATE, i] == FRESH and codes[FORWARD_STATE, i] != STALE)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _price_linear(
+    i: int,
+    unit: float,
+    time: float,
+    mark_band_ratio: float,
+    state: int,
+    reals: Float64Array,
+    codes: Int8Array,
+    greeks: Float64Array,
+) -> bool:
+    """Write a future's or perpetual's outputs; return whether its price is known (invariant 3)."""
+    index = reals[INDEX_PRICE, i]
+    quantity = reals[QUANTITY, i]
+    inverse = codes[INVERSE, i] != 0
+    dated = codes[KIND, i] == FUTURE
+    venue_mark = reals[VENUE_MARK, i]
+    known = state == FRESH
+    mark = reals[FORWARD, i] if dated else index
+    if not np.isnan(venue_mark) and (not dated or time > 0.0):
+        mark = venue_mark
+        if not dated and index > 0.0:
+            mark = min(max(mark, index * (1.0 - mark_band_ratio)), index * (1.0 + mark_band_ratio))
+        known = state != STALE
+    elif dated and time > 0.0:
+        known = known and codes[FORWARD_STATE, i] != STALE
+    base = index if index > 0.0 else mark
+    value = 0.0
+    if mark > 0.0:
+        value = lot_value(quantity, mark, inverse)
+        greeks[i, 0] = unit * lot_delta(quantity, mark, base, inverse)
+        greeks[i, 1] = unit * lot_gamma(quantity, mark, base, inverse)
+    reals[VALUE, i] = value
+    reals[MARK_PRICE, i] = mark
+    reals[NOTIONAL, i] = quantity if inverse else quantity * base
+    return known

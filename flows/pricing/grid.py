@@ -32,7 +32,6 @@ class PricedInstruments(Protocol):
     kind: Int8Array
     inverse: Int8Array
     call: Int8Array
-    settled: Int8Array
     quantity: Float64Array
     strike: Float64Array
     mark_price: Float64Array
@@ -81,7 +80,7 @@ def scenario_profits(
     out : (K, S), numeraire per lot.
     """
     _profits(
-        members, columns.kind, columns.inverse, columns.call, columns.settled, columns.quantity, columns.strike,
+        members, columns.kind, columns.inverse, columns.call, columns.quantity, columns.strike,
         columns.mark_price, columns.forward, columns.implied_vol, columns.time_to_expiry, columns.rate,
         columns.settlement_price, spot_multiple, vol_direction, vol_up, vol_down, vol_power_short, vol_power_long,
         vol_days_min, out,
@@ -94,7 +93,6 @@ def _profits(
     kind: Int8Array,
     inverse: Int8Array,
     call: Int8Array,
-    settled: Int8Array,
     quantity: Float64Array,
     strike: Float64Array,
     mark_price: Float64Array,
@@ -119,7 +117,7 @@ def _profits(
         row = out[i]
         in_coins = inverse[i] != 0
         scale = settlement_price[i]
-        if settled[i] != 0 or kind[i] == SPOT or (forward[i] <= 0.0 and mark_price[i] <= 0.0):
+        if kind[i] == SPOT or (forward[i] <= 0.0 and mark_price[i] <= 0.0):  # unknown, or settled
             row[:] = 0.0
         elif kind[i] == OPTION:
             time = time_to_expiry[i]

@@ -16,7 +16,7 @@ t = (z - 5) / (z + 5) for z >= 0.
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from flows.margin.model import PositionColumns
 from flows.market.instant import Instant
 from flows.market.step import Market
-from schemas.ledger import InstrumentRecord, MarketRecord, VolPointsRecord
+from schemas.ledger import InstrumentRecord, MarketRecord, RateRecord, VolPointsRecord
 from tests.flows.market.builders import (
     DAY,
     a_dollar,
@@ -55,7 +55,7 @@ def a_market(*records: MarketRecord) -> tuple[Market, Instant]:
     return market, market.step(
         a_frame(
             a_price(50_000.0), a_price(3_000.0, feed="ETH/USD"), a_dollar(0.99), a_smile(days=7.0, a=0.002, b=0.02),
-            a_smile(days=60.0), a_forward(50_900.0, days=60.0), *smiles, *records,
+            a_smile(days=60.0), a_forward(50_900.0, days=60.0), RateRecord("USD", "r", 0.04, at(0)), *smiles, *records,
         )
     )  # fmt: skip
 

@@ -49,7 +49,8 @@ def test_rates_by_underlying_replace_the_default() -> None:
 
 
 @pytest.mark.parametrize(("option_type", "strike", "initial"), [
-    ("call", 50_000, 0.15), ("call", 40_000, 0.15), ("call", 65_000, 0.10), ("put", 40_000, 0.10), ("put", 50_000, 0.15),
+    ("call", 50_000, 0.15), ("call", 40_000, 0.15), ("call", 65_000, 0.10), ("put", 40_000, 0.10),
+    ("put", 50_000, 0.15),
 ])  # fmt: skip
 @pytest.mark.parametrize(("payoff", "quantity"), [("linear", 0.001), ("inverse", 0.1)])
 def test_a_short_option_needs_less_the_further_it_is_out_of_the_money(

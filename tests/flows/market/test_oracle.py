@@ -43,6 +43,7 @@ def test_no_majority_means_no_price() -> None:
     """Compound 2020: two correlated sources 30 % up against two that are not; and three that all differ."""
     assert not _aggregate(1.0, 1.0, 1.3, 1.3).usable
     assert not _aggregate(100.0, 130.0, 160.0).usable
+    assert not _aggregate(70.0, 100.0, 100.0, 130.0).usable
 
 
 def test_a_majority_outvotes_correlated_sources() -> None:

@@ -37,7 +37,8 @@ def _plain(columns: InstrumentColumns, i: int, spot: float, direction: float) ->
     price = plain.black76_price(
         forward, float(columns.strike[i]), time, shock * float(columns.implied_vol[i]), call=bool(columns.call[i])
     )
-    return unit * quantity * (price / forward if inverse else price)
+    discount = float(np.exp(-columns.rate[i] * time))
+    return unit * quantity * (price / forward if inverse else discount * price)
 
 
 def test_every_kind_is_revalued_as_a_plain_loop_would() -> None:
