@@ -46,10 +46,11 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ContractHead:
-    """Number and root of the contract's last batch; number 0 is the state before the first."""
+    """Number, root and commitment of the contract's last batch; number 0 is the state before the first."""
 
     number: int
     root: bytes
+    commitment: bytes
 
 
 @cache
@@ -75,8 +76,7 @@ def decode_head(output: bytes) -> ContractHead | None:
     """Return the answer to ``HEAD_CALL``, None where there is no contract."""
     if not output:
         return None
-    number, root = decode(["uint64", "bytes32"], output)
-    return ContractHead(number, root)
+    return ContractHead(*decode(["uint64", "bytes32", "bytes32"], output))
 
 
 def commitment_call(number: int) -> bytes:

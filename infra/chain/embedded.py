@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from eth.abc import BlockHeaderAPI
-from eth.exceptions import PyEVMError, Revert
-from eth.vm.spoof import SpoofTransaction
+from eth.exceptions import PyEVMError
 from eth_tester.backends.pyevm.main import (  # type: ignore[import-untyped]
     get_default_genesis_params,
     setup_tester_chain,
@@ -87,16 +86,21 @@ class EmbeddedChain:
 
     def call(self, contract: bytes, call: bytes) -> bytes:
         """Return the call's output at the head, as ``Chain.call``."""
-        header = self._chain.get_canonical_head()
-        transaction = self._chain.get_vm(header).create_unsigned_transaction(
-            nonce=0, gas_price=_FEES.max_fee, gas=_CALL_GAS, to=Address(contract), value=0, data=call
+        # As a bare execution, not as a transaction that costs nothing: the same answer in a third of the time.
+        vm = self._chain.get_vm(self._chain.get_canonical_head())
+        computation = vm.execute_bytecode(
+            origin=Address(bytes(20)),
+            gas_price=0,
+            gas=_CALL_GAS,
+            to=Address(contract),
+            sender=Address(bytes(20)),
+            value=0,
+            data=call,
+            code=vm.state.get_code(Address(contract)),
         )
-        try:
-            return bytes(
-                self._chain.get_transaction_result(SpoofTransaction(transaction, from_=Address(bytes(20))), header)
-            )
-        except Revert as error:
-            raise ChainRefusedError("the call reverted") from error
+        if computation.is_error:
+            raise ChainRefusedError("the call reverted")
+        return bytes(computation.output)
 
     def send(self, raw: bytes, time_ns: int) -> None:
         """Include a transaction in a block of its own, at its ledger second or one second after the last block."""

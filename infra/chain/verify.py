@@ -14,7 +14,7 @@ from flows.settlement.batch import Batch, BatchError
 from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import Settlement, SettlementError
 from infra.chain.chain import ChainHaltedError, ChainRefusedError, Receipt
-from infra.chain.contract import HEAD_CALL, commitment_call, decode_head
+from infra.chain.contract import HEAD_CALL, ContractHead, decode_head
 from infra.chain.embedded import EmbeddedChain
 from infra.chain.outbox import Outbox, OutboxError
 from schemas.ledger import Frame, FrameKind, empty_legs
@@ -120,11 +120,10 @@ class _Rerun:
         try:
             self._chain.include(raw, recorded.block.time_s)
             head = decode_head(self._chain.call(self._contract, HEAD_CALL))
-            there = self._chain.call(self._contract, commitment_call(self.number))
         except (ChainRefusedError, ChainHaltedError) as error:
             raise _DiffersError("the transaction", "one that runs", error) from error
-        if head is None or (head.number, head.root, there) != (self.number, root, commitment):
-            found = None if head is None else (head.number, head.root, there)
+        if head != ContractHead(self.number, root, commitment):
+            found = "no contract" if head is None else (head.number, head.root, head.commitment)
             raise _DiffersError("the contract's number, root and commitment", (self.number, root, commitment), found)
         included = self._chain.receipt(recorded.tx_hash)
         if included != recorded:

@@ -5,10 +5,11 @@
    and the nonce are read at one block.
 3. Number n has nonce ``first_nonce + n``, n = 0 being the deployment. If the chain says otherwise, a transaction of
    ours reverted or somebody else has the key: halt.
-4. The chain's root after its last batch is the outbox's for that batch: anything else halts. So does a batch there
-   that no transaction of the outbox brought.
+4. The chain's root and commitment of its last batch are the outbox's: anything else halts. So does a batch there that
+   no transaction of the outbox brought; a known hash that succeeded is what was signed, field for field.
 5. What a send answers decides nothing; the next look does. A batch may be sent any number of times, for the contract
    takes it once.
+6. Data goes out under its own hash or not at all.
 """
 
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from flows.settlement.batch import Batch
-from flows.settlement.tree import HASH_LENGTH
+from flows.settlement.tree import HASH_LENGTH, keccak
 from infra.chain.chain import (
     Chain,
     ChainHaltedError,
@@ -31,7 +32,6 @@ from infra.chain.contract import (
     CALLDATA_BYTES_MAX,
     HEAD_CALL,
     ContractHead,
-    commitment_call,
     contract_address,
     decode_head,
     deployment,
@@ -122,6 +122,8 @@ class ChainWriter:
         ------
         ChainHaltedError : another batch of this number was written before, or one is left out.
         """
+        if keccak(batch.data) != batch.data_hash:
+            raise ChainHaltedError(f"batch {batch.number} comes with data that is not its own")
         call = submission(batch, calldata_bytes_max=self.calldata_bytes_max)
         self._add(Entry(batch.number, batch.commitment(), batch.new_root, batch.time_ns, call))
 
@@ -168,9 +170,10 @@ class ChainWriter:
                 raise ChainHaltedError(
                     f"the chain has batch {last}, and the outbox ends at {self.outbox.last_number()}"
                 )
-            if entry.new_root != head.root:
+            if (entry.new_root, entry.commitment) != (head.root, head.commitment):
                 raise ChainHaltedError(
-                    f"after batch {last} the chain's root is 0x{head.root.hex()}, ours 0x{entry.new_root.hex()}"
+                    f"after batch {last} the chain's root is 0x{head.root.hex()}, ours 0x{entry.new_root.hex()} "
+                    f"(commitments 0x{head.commitment.hex()} and 0x{entry.commitment.hex()})"
                 )
         expected = self._origin.first_nonce + last + 1
         if seen.nonce != expected:
@@ -194,16 +197,9 @@ class ChainWriter:
                 raise ChainHaltedError(
                     f"number {number} is on the chain by a transaction that the outbox does not know"
                 )
-            self._check_commitment(number)
             self.outbox.set_included(number, receipt)
             for sent in self.outbox.sent(number):
                 self._offered_s.pop(sent.tx_hash, None)
-
-    def _check_commitment(self, number: int) -> None:
-        entry = self.outbox.entry(number)
-        there = self.chain.call(self.contract, commitment_call(number))
-        if entry is None or entry.commitment != there:
-            raise ChainHaltedError(f"batch {number} has another commitment on the chain: 0x{there.hex()}")
 
     def _offer(self, number: int, nonce: int) -> None:
         """Send a number: the transaction that there is, or a new one where there is none or its time is up."""

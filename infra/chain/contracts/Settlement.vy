@@ -138,11 +138,11 @@ def _accept(batch: Batch, data_in_calldata: bool):
 
 @external
 @view
-def head() -> (uint64, bytes32):
+def head() -> (uint64, bytes32, bytes32):
     """
-    @notice The last batch and the current root, at one block.
+    @notice The last batch, the current root and that batch's commitment, at one block.
     """
-    return self.last_batch, self.root_of[self.last_batch]
+    return self.last_batch, self.root_of[self.last_batch], self.batch_commitment[self.last_batch]
 
 
 @external

@@ -30,6 +30,7 @@ def head(chain: EmbeddedChain, contract: bytes) -> tuple[int, bytes]:
     """Number and root of the contract's last batch."""
     found = decode_head(chain.call(contract, HEAD_CALL))
     assert found is not None
+    assert found.commitment == chain.call(contract, commitment_call(found.number))
     return found.number, found.root
 
 

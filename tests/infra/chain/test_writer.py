@@ -216,19 +216,31 @@ def test_a_batch_left_out_halts(tmp_path: Path) -> None:
         writer.submit(BATCHES[1])
 
 
-def test_a_root_that_is_not_ours_halts(tmp_path: Path) -> None:
-    """Writer 4: fails if a writer goes on, on a chain that somebody else moved."""
+@pytest.mark.parametrize("field", [{"new_root": keccak(b"foreign")}, {"period": 99}, {"data_root": bytes(32)}])
+def test_a_batch_on_the_chain_that_is_not_ours_halts(tmp_path: Path, field: dict[str, object]) -> None:
+    """Writer 4: fails if a writer goes on, on a chain that somebody else moved, be it to the same root."""
     chain = EmbeddedChain()
     writer = a_writer(chain, Outbox(tmp_path / "outbox.sqlite", durable=True))
     writer.advance()
     writer.advance()
     writer.enqueue(BATCHES[0])
 
-    foreign = post(chain, writer.contract, submission(changed(BATCHES[0], new_root=keccak(b"foreign"))), nonce=1)
+    foreign = post(chain, writer.contract, submission(changed(BATCHES[0], **field)), nonce=1)
 
     assert foreign.succeeded
     with pytest.raises(ChainHaltedError, match="root is 0x"):
         writer.submit(BATCHES[0])
+
+
+def test_data_that_is_not_the_batchs_halts_before_anything_is_signed(tmp_path: Path) -> None:
+    """Writer 6: fails if data that was swapped on the way goes out, above all by a hash that it does not have."""
+    outbox = Outbox(tmp_path / "outbox.sqlite", durable=True)
+    writer = a_writer(EmbeddedChain(), outbox, calldata_bytes_max=0)
+
+    with pytest.raises(ChainHaltedError, match="data"):
+        writer.submit(changed(BATCHES[0], data=BATCHES[1].data))
+
+    assert outbox.last_number() == 0
 
 
 def test_our_batch_by_a_transaction_that_we_do_not_know_halts(tmp_path: Path) -> None:
