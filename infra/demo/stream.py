@@ -23,6 +23,7 @@ from schemas.money import from_units
 
 _COINS: Final = (("BTC", 88_000), ("ETH", 3_100), ("SOL", 190), ("DOGE", 1))
 _BLOCK: Final = 20_000
+_EVENTS_PER_DAY: Final = 400_000
 _TICKS_PER_UNIT: Final = 100
 _BAND: Final = 0.02
 _TICK_SHARE, _TRANSFER_SHARE = 10, 20  # per cent
@@ -31,7 +32,7 @@ _DEPOSIT_UNITS: Final = 10_000_000 * 10**6
 _encode = msgspec.json.Encoder().encode
 
 
-def small_events(count: int, *, seed: int, accounts: int, days: float = 30.0) -> Iterator[bytes]:
+def small_events(count: int, *, seed: int, accounts: int, days: float | None = None) -> Iterator[bytes]:
     """Yield blocks of NDJSON lines, ``count`` lines in all, listings and first deposits included.
 
     Parameters
@@ -39,13 +40,15 @@ def small_events(count: int, *, seed: int, accounts: int, days: float = 30.0) ->
     count : lines in all
     seed : >= 0
     accounts : >= 2
-    days : the time over which the events are spread, > 0
+    days : the time over which the events are spread, > 0; at 400,000 a day where not given
 
     Raises
     ------
     ValueError : fewer lines than it takes to list the venue and open its accounts.
     """
     head = _opening(accounts)
+    if days is None:
+        days = count / _EVENTS_PER_DAY
     rest = count - len(head)
     if accounts < 2 or days <= 0.0 or rest < 0:
         raise ValueError(f"{accounts} accounts need at least {len(head)} lines and a positive number of days")
@@ -96,7 +99,7 @@ def small_events(count: int, *, seed: int, accounts: int, days: float = 30.0) ->
         yield "".join(lines).encode()
 
 
-def write_small_events(path: Path, count: int, *, seed: int, accounts: int, days: float = 30.0) -> int:
+def write_small_events(path: Path, count: int, *, seed: int, accounts: int, days: float | None = None) -> int:
     """Write ``small_events`` to ``path``, compressed if it ends in ``.zst``; return the bytes before compression."""
     written = 0
     with path.open("wb") as file:
