@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -28,6 +29,8 @@ UInt8Array = npt.NDArray[np.uint8]
 CHUNK_DELTAS: Final = 200
 CHUNK_BYTES_MAX: Final = CHUNK_DELTAS * 20
 _VARINT_LENGTH_MAX: Final = 10
+# A varint's bytes have this bit set but for the last.
+_MORE: Final = 0x80
 _VARINTS_A_DELTA: Final = 3
 # A chunk's leaf has a prefix of its own (a state leaf has 0x00, a node 0x01): no hash can pass for another kind.
 _CHUNK: Final = b"\x02"
@@ -172,11 +175,11 @@ def decode_deltas(data: bytes) -> Deltas:
 
 def chunks(data: bytes) -> list[bytes]:
     """Return delta data cut into its chunks."""
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) < 0x80) + 1
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) < _MORE) + 1
     cuts = [0, *ends[CHUNK_DELTAS * _VARINTS_A_DELTA - 1 :: CHUNK_DELTAS * _VARINTS_A_DELTA].tolist()]
     if cuts[-1] != len(data):
         cuts.append(len(data))
-    return [data[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(cuts)]
 
 
 def data_root(parts: Sequence[bytes]) -> bytes:
@@ -266,7 +269,7 @@ def _encode_varints(words: UInt64Array) -> UInt8Array:
 
 def _decode_varints(data: UInt8Array) -> UInt64Array:
     """Return the words of unsigned LEB128 bytes; bits beyond 64 are dropped, which the canonical check then sees."""
-    ends = np.flatnonzero(data < 0x80)
+    ends = np.flatnonzero(data < _MORE)
     if data.shape[0] and (ends.shape[0] == 0 or int(ends[-1]) != data.shape[0] - 1):
         raise BatchError("delta data ends inside a number")
     starts = np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1] + 1))[: ends.shape[0]]

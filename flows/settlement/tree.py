@@ -9,12 +9,15 @@
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from sha3 import keccak_256  # type: ignore[import-untyped]
+from sha3 import keccak_256
 
 DEPTH: Final = 24
+# Account numbers are 32 bits.
+DEPTH_MAX: Final = 32
 HASH_LENGTH: Final = 32
 EMPTY_LEAF: Final = bytes(HASH_LENGTH)
 
@@ -70,8 +73,8 @@ class Tree:
 
     def __init__(self, depth: int = DEPTH) -> None:
         """Make an empty tree for ``2**depth`` accounts, depth 1 to 32."""
-        if not 1 <= depth <= 32:
-            raise ValueError(f"depth {depth} is not between 1 and 32")
+        if not 1 <= depth <= DEPTH_MAX:
+            raise ValueError(f"depth {depth} is not between 1 and {DEPTH_MAX}")
         self.depth = depth
         self._empty = empty_roots(depth)
         # Per height, the nodes so far, an even count below the top so that every parent finds both children.
@@ -93,7 +96,7 @@ class Tree:
             return
         if accounts[0] < 0 or accounts[-1] >= 1 << self.depth:
             raise ValueError(f"account {accounts[-1]} does not fit a tree of depth {self.depth}")
-        if any(after <= before for before, after in zip(accounts, accounts[1:], strict=False)):
+        if any(after <= before for before, after in pairwise(accounts)):
             raise ValueError("accounts must rise strictly")
         self._grow(accounts[-1])
         level = self._levels[0]

@@ -14,7 +14,7 @@ ARTEFACT = SOURCE.with_suffix(".json")
 def compiled() -> bytes:
     """Return the artefact of the source as it stands, as JSON."""
     # The compiler is a test dependency: running needs only the artefact.
-    import vyper  # type: ignore[import-untyped]  # noqa: PLC0415
+    import vyper
 
     source = SOURCE.read_text(encoding="utf-8")
     output = vyper.compile_code(source, output_formats=["abi", "bytecode"])

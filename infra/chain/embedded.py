@@ -13,7 +13,7 @@ from typing import Final
 
 from eth.abc import BlockHeaderAPI
 from eth.exceptions import PyEVMError
-from eth_tester.backends.pyevm.main import (  # type: ignore[import-untyped]
+from eth_tester.backends.pyevm.main import (
     get_default_genesis_params,
     setup_tester_chain,
 )
@@ -153,19 +153,19 @@ def embedded_writer(
     outbox = Outbox(path, durable=False)
     try:
         outbox.truncate_after(last_batch)
-        if last_batch > 0 and outbox.last_included() < last_batch:
-            raise ChainHaltedError(f"the run has batch {last_batch}, and its outbox ends at {outbox.last_included()}")
         chain = EmbeddedChain.replay(outbox)
-        return ChainWriter(
+        writer = ChainWriter(
             chain=chain,
             outbox=outbox,
             signer=chain.signer(),
             genesis_root=genesis_root,
             calldata_bytes_max=calldata_bytes_max,
         )
+        writer.expect_included(last_batch)
     except Exception:
         outbox.abandon()
         raise
+    return writer
 
 
 def _head(header: BlockHeaderAPI) -> Head:

@@ -205,7 +205,7 @@ class Outbox:
         if row is None:
             return None
         tx_hash, block_number, block_hash, time_s, gas_used = row
-        return Receipt(tx_hash, Head(block_number, block_hash, time_s), True, gas_used)
+        return Receipt(tx_hash, Head(block_number, block_hash, time_s), succeeded=True, gas_used=gas_used)
 
     def last_included(self) -> int:
         """Return the highest included number, -1 where there is none."""
@@ -230,20 +230,21 @@ class Outbox:
         writer needs every hash that it ever sent there.
         """
         with self._write():
-            for table in ("batch", "sent", "included"):
-                self._connection.execute(f"delete from {table} where number > ?", (number,))
+            self._connection.execute("delete from batch where number > ?", (number,))
+            self._connection.execute("delete from sent where number > ?", (number,))
+            self._connection.execute("delete from included where number > ?", (number,))
 
     def _meta(self) -> dict[str, Any]:
         return dict(self._connection.execute("select name, value from meta").fetchall())
 
     def _write(self) -> "_Write":
-        return _Write(self._connection, self._durable)
+        return _Write(self._connection, durable=self._durable)
 
 
 class _Write:
     """One write: a transaction of its own where durable, else part of the one that ``sync`` commits."""
 
-    def __init__(self, connection: sqlite3.Connection, durable: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         self._connection = connection
         self._durable = durable
 

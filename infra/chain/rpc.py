@@ -17,6 +17,8 @@ _SUCCEEDED: Final = 1
 _KNOWN: Final = ("already known", "already imported", "already exists")
 # Twice the base fee lasts for at least six full blocks.
 _BASE_FEES: Final = 2
+# A block with the hashes of its transactions, not with all of them.
+_HASHES_ONLY: Final = False
 
 
 class _NodeError(Exception):
@@ -40,7 +42,7 @@ class RpcChain:
 
     def observe(self, contract: bytes, call: bytes, sender: bytes) -> Observation:
         """Return the head block's answers, as ``Chain.observe``."""
-        head = _head(self._ask("eth_getBlockByNumber", "latest", False))
+        head = _head(self._ask("eth_getBlockByNumber", "latest", _HASHES_ONLY))
         at = {"blockHash": _hex(head.block_hash)}
         nonce = _number(self._ask("eth_getTransactionCount", _hex(sender), at))
         return Observation(head, nonce, _bytes(self._ask("eth_call", {"to": _hex(contract), "data": _hex(call)}, at)))
@@ -65,7 +67,7 @@ class RpcChain:
         answer = self._ask("eth_getTransactionReceipt", _hex(tx_hash))
         if answer is None:
             return None
-        block = self._ask("eth_getBlockByHash", answer["blockHash"], False)
+        block = self._ask("eth_getBlockByHash", answer["blockHash"], _HASHES_ONLY)
         if block is None:
             return None
         return Receipt(
@@ -77,7 +79,7 @@ class RpcChain:
 
     def fees(self) -> Fees:
         """Return the node's tip, and twice the base fee besides."""
-        base_fee = _number(self._ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"])
+        base_fee = _number(self._ask("eth_getBlockByNumber", "latest", _HASHES_ONLY)["baseFeePerGas"])
         tip = _number(self._ask("eth_maxPriorityFeePerGas"))
         return Fees(max_fee=_BASE_FEES * base_fee + tip, tip=tip)
 

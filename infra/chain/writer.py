@@ -104,6 +104,11 @@ class ChainWriter:
         """The contract's address, 20 bytes."""
         return self._origin.contract
 
+    def expect_included(self, number: int) -> None:
+        """Raise ``ChainHaltedError`` where the outbox ends before a batch that the run has committed."""
+        if number > DEPLOYMENT and self.outbox.last_included() < number:
+            raise ChainHaltedError(f"the run has batch {number}, and its outbox ends at {self.outbox.last_included()}")
+
     def submit(self, batch: Batch, timeout_s: float = 600.0) -> Receipt:
         """Put a batch on the chain and return where it is; at once if it is there already.
 

@@ -198,7 +198,7 @@ def test_a_tree_refuses_accounts_out_of_order_or_range(accounts: list[int]) -> N
     """Fails if a repeated account's last leaf would win silently."""
     tree = Tree(depth=4)
 
-    with pytest.raises(ValueError, match="rise|fit"):
+    with pytest.raises(ValueError, match=r"rise|fit"):
         tree.update(accounts, [bytes(32)] * len(accounts))
 
 

@@ -32,7 +32,7 @@ def settled(count: int) -> tuple[Settlement, list[Batch]]:
 
 def changed(batch: Batch, **fields: object) -> Batch:
     """The batch with other fields."""
-    return Batch(**{name: getattr(batch, name) for name in batch.__struct_fields__} | fields)  # type: ignore[arg-type]
+    return Batch(**{name: getattr(batch, name) for name in batch.__struct_fields__} | fields)
 
 
 def post(

@@ -1,5 +1,7 @@
 """The settlement contract on a real EVM."""
 
+from typing import Any
+
 import pytest
 from eth_abi.abi import encode
 
@@ -44,7 +46,7 @@ def test_the_artefact_is_the_source_compiled() -> None:
 def test_every_call_is_in_the_abi() -> None:
     """Fails if a function's name or arguments changed in the contract alone."""
 
-    def kind(part: dict) -> str:
+    def kind(part: dict[str, Any]) -> str:
         if part["type"] == "tuple":
             return "(" + ",".join(kind(component) for component in part["components"]) + ")"
         return str(part["type"])

@@ -55,27 +55,32 @@ class FaultyChain:
 
     inner: EmbeddedChain
     faults: list[str] = field(default_factory=list)
-    fee_floor: int = 0
     held_back: list[tuple[bytes, int]] = field(default_factory=list)
     sends: int = 0
 
     @property
     def chain_id(self) -> int:
+        """The inner chain's."""
         return self.inner.chain_id
 
     def observe(self, contract: bytes, call: bytes, sender: bytes) -> Observation:
+        """What the inner chain shows."""
         return self.inner.observe(contract, call, sender)
 
     def call(self, contract: bytes, call: bytes) -> bytes:
+        """What the inner chain answers."""
         return self.inner.call(contract, call)
 
     def receipt(self, tx_hash: bytes) -> Receipt | None:
+        """Where the inner chain has it."""
         return self.inner.receipt(tx_hash)
 
     def fees(self) -> Fees:
+        """The inner chain's."""
         return self.inner.fees()
 
     def send(self, raw: bytes, time_ns: int) -> None:
+        """Send on, or fail as the next fault says."""
         self.sends += 1
         fault = self.faults.pop(0) if self.faults else "none"
         if fault == "killed before the chain has it":
@@ -326,6 +331,7 @@ def test_blocks_that_a_reorganisation_took_are_written_again(tmp_path: Path) -> 
 
     assert last.block.number == receipts[-1].block.number + 1
     assert [receipt.tx_hash for receipt in receipts] == [outbox.included(n).tx_hash for n in (1, 2, 3, 4)]  # type: ignore[union-attr]
+    assert [outbox.included(n) for n in (2, 3, 4)] == [fork.receipt(receipt.tx_hash) for receipt in receipts[1:]]
     assert_each_once(fork, writer.contract, BATCHES[:5])
 
 
