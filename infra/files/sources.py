@@ -34,7 +34,7 @@ from flows.intake.merge import OrderKey, merge, order_key
 from schemas.events import TYPE_RANK
 from schemas.failures import DeadLetter, FailureReason, Origin, Refused
 
-_READ_BYTES: Final = 1 << 20
+_READ_BYTES: Final = 1 << 18
 # A zstd block of a few bytes can stand for 128 KiB, so this much input is at most some 32 MiB of output.
 _ZSTD_READ_BYTES: Final = 1 << 10
 _ZSTD_WINDOW_MAX: Final = 1 << 27
@@ -184,7 +184,7 @@ class EventFile:
         packed = b""
         while True:
             if not packed:
-                packed = file.read(_READ_BYTES >> 4)
+                packed = file.read(_READ_BYTES >> 2)
                 self.bytes_read += len(packed)
                 if not packed:
                     break
@@ -324,7 +324,7 @@ def _same_or_later(earlier: bytes, later: bytes) -> bool:
     first, second = decode(earlier, nowhere), decode(later, nowhere)
     if isinstance(first, DeadLetter) or isinstance(second, DeadLetter):
         return True
-    return order_key(first) <= order_key(second)
+    return not order_key(second) < order_key(first)
 
 
 def _row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
