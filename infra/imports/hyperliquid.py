@@ -10,7 +10,8 @@ What is real: every fill, transfer and price. What is ours, and said in the summ
    by its own fills, the last of each second, liquidation fills left out: those print at the bankruptcy price, about
    1 % away from the market.
 4. The venue's recorded liquidations reach no price, no parameter and no tier. They label fills
-   (``liquidation_id``) and leave their prices out of the marks, as a live feed's own flag would.
+   (``liquidation_id``) and keep their prices, on both sides of the trade, out of the marks: as a live feed's own
+   flag would.
 5. Nothing is thinned: one price event a candle, a round, or a second of fills.
 """
 
@@ -49,6 +50,8 @@ _DAY_NS: Final = 86_400 * _SECOND_NS
 # In 2023 every coin of the venue allowed leverage up to 50: initial margin 2 %, maintenance half of it.
 INITIAL_RATE: Final = 0.02
 MAINTENANCE_RATE: Final = 0.01
+# Below this share of maintenance margin the venue's backstop takes position and collateral.
+TAKEOVER_MULTIPLE: Final = 2.0 / 3.0
 # A coin that nobody traded for a week has no price: its holders' decisions wait.
 PRICE_AGE_NS_MAX: Final = 7 * _DAY_NS
 _CANDLE_SYMBOLS: Final = {"BTCUSDT": "BTC/USD", "ETHUSDT": "ETH/USD"}
@@ -136,7 +139,7 @@ def events(records: Records, usdc: UsdcPrice = "market") -> tuple[list[Event], I
     if records.fills.is_empty():
         raise WrongInputError("there are no fills in the file of fills")
     fills = records.fills.sort("time", maintain_order=True)
-    start_ns, end_ns = _span(records)
+    start_ns, _ = _span(records)
     out: list[Event] = [_parameters(start_ns, sorted(set(fills["coin"]))), *_collateral_rules(start_ns)]
     out.append(
         AssetListed(
@@ -152,17 +155,23 @@ def events(records: Records, usdc: UsdcPrice = "market") -> tuple[list[Event], I
     out.extend(listed)
     out.extend(_openings(fills, records.transfers))
     out.extend(_transfers(records.transfers))
-    liquidated = set(records.liquidations.select("time", "user").iter_rows())
-    trades = list(_fills(fills, liquidated))
+    trades = list(_fills(fills, _liquidated(records)))
     out.extend(trades)
-    priced = [
-        *_fill_prices(fills, liquidated),
+    priced = price_events(records, usdc)
+    out.extend(priced)
+    return out, _summary(records, trades, listed, priced, usdc)
+
+
+def price_events(records: Records, usdc: UsdcPrice = "market") -> list[OraclePrice]:
+    """Return every price of the log alone: what the engine could know, for comparisons with what the venue knew."""
+    start_ns, end_ns = _span(records)
+    fills = records.fills.sort("time", maintain_order=True)
+    return [
+        *_fill_prices(fills, _liquidated(records)),
         *(() if records.candles is None else _candle_prices(records.candles, start_ns, end_ns)),
         *(() if records.rounds is None else _round_prices(records.rounds, start_ns, end_ns)),
         *_usdc_prices(records.stablecoin if usdc == "market" else None, start_ns, end_ns),
     ]
-    out.extend(priced)
-    return out, _summary(records, trades, listed, priced, usdc)
 
 
 def scale(values: pl.Series) -> int:
@@ -209,6 +218,10 @@ def _exponent(value: float) -> int:
     return exponent
 
 
+def _liquidated(records: Records) -> set[tuple[datetime, str]]:
+    return set(records.liquidations.select("time", "user").iter_rows())
+
+
 def _span(records: Records) -> tuple[int, int]:
     """Return the day on which the records begin and an hour after they end."""
     times = [frame["time"] for frame in (records.fills, records.transfers) if not frame.is_empty()]
@@ -236,8 +249,7 @@ def _collateral_rules(start_ns: int) -> Iterator[ParametersChanged]:
     sets: dict[str, dict[str, object]] = {
         "oracle": {"price_age_ns_max": PRICE_AGE_NS_MAX},
         "collateral": {"haircuts": {COLLATERAL_ASSET: 0.0}},
-        # The venue hands an account to its backstop below two thirds of maintenance margin.
-        "ladder": {"takeover_multiple": 2.0 / 3.0},
+        "ladder": {"takeover_multiple": TAKEOVER_MULTIPLE},
     }
     for name, parameters in sets.items():
         yield ParametersChanged(
@@ -337,10 +349,15 @@ def _buys(side: str) -> bool:
 
 
 def _fill_prices(fills: pl.DataFrame, liquidated: set[tuple[datetime, str]]) -> Iterator[OraclePrice]:
-    """Yield the last price of each second of coins that are priced nowhere else, liquidation fills left out."""
+    """Yield the last price of each second of coins that are priced nowhere else, liquidation trades left out.
+
+    Of a liquidation both sides may be in the records: who took the position over prints the same price.
+    """
+    columns = fills.select("time", "user", "coin", "px")
+    forced = {(time, coin, px) for time, user, coin, px in columns.iter_rows() if (time, user) in liquidated}
     last: dict[tuple[str, datetime], float] = {}
-    for time, user, coin, _, px, _, _ in fills.select(_FILL_COLUMNS).iter_rows():
-        if coin not in _MARKED_OUTSIDE and (time, user) not in liquidated:
+    for time, _, coin, px in columns.iter_rows():
+        if coin not in _MARKED_OUTSIDE and (time, coin, px) not in forced:
             last[coin, time] = px
     for (coin, time), px in last.items():
         yield _price(f"{coin}/USD", "fills", px, nanoseconds(time), f"fills-{coin}-{nanoseconds(time)}")
