@@ -54,11 +54,12 @@ class SourceError(Exception):
 
 
 class _DamageError(Exception):
-    """A file is damaged from line or row ``offset`` on; what was read before it stands."""
+    """A file is damaged from line or row ``offset`` on; what was read before it stands. ``rest`` is a part of a line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.offset = 0
+        self.rest = b""
 
 
 class _Place(msgspec.Struct):
@@ -112,7 +113,7 @@ class EventFile:
                 return
             refused = Refused(FailureReason.UNREADABLE_ROW, f"{self.path.name}: {damage}")
             origin = Origin(self.stream.topic, self.stream.partition, offset)
-            yield [(dead_letter(refused, origin, b""), b"", self.stream, offset, offset)]
+            yield [(dead_letter(refused, origin, damage.rest), damage.rest, self.stream, offset, offset)]
 
     def is_sorted(self) -> bool:
         """Return whether the events stand in the fair order."""
@@ -138,7 +139,12 @@ class EventFile:
             try:
                 piece = next(pieces, b"")
             except _DamageError as damage:
-                damage.offset = number
+                # A last line without its line feed may be whole; a part of one is no event.
+                if rest and not isinstance(decode(rest, Origin("", 0, 0)), DeadLetter):
+                    if number > skip:
+                        yield number, [rest]
+                    number, rest = number + 1, b""
+                damage.offset, damage.rest = number, rest
                 raise
             if not piece:
                 break

@@ -108,7 +108,7 @@ EVENTS = [
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event_id)
 def test_an_event_survives_any_way_of_writing_it(event: Event) -> None:
-    """Key order, blanks, escapes and explicit nulls are no content; a false alarm of repeated keys would refuse good events."""
+    """Key order, blanks, escapes and nulls are no content; a false alarm of repeated keys would refuse good events."""
     fields = json.loads(to_line(event))
     nulls = {name: None for name in type(event).__struct_fields__ if name not in fields and name != "halted"}
     backwards = dict(reversed(fields.items()))
