@@ -54,7 +54,7 @@ class SourceError(Exception):
 
 
 class _DamageError(Exception):
-    """A file is damaged from line or row ``offset`` on; what was read before it stands. ``rest`` is a part of a line."""
+    """A file is damaged from line or row ``offset`` on; what stands before it counts. ``rest`` is a part of a line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -152,6 +152,7 @@ class EventFile:
                 lines = piece.count(b"\n")
                 if number + lines <= skip:
                     number += lines
+                    rest = (piece if lines else rest + piece).rpartition(b"\n")[2][: LINE_BYTES_MAX + 1]
                     continue
             block = (rest + piece).split(b"\n")
             rest = block.pop()[: LINE_BYTES_MAX + 1]
