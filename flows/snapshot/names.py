@@ -75,4 +75,5 @@ class Names:
 
 
 def tier_names(codes: IntegerArray) -> AnyArray:
+    """Return the lower-case names of ``Tier`` values."""
     return _TIERS.take(pa.array(codes, pa.int64()))

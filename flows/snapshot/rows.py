@@ -45,28 +45,44 @@ class Evaluation(Protocol):
     """Margins of n accounts, as the risk step computes them. Numeraire; ``undecidable`` rows mean nothing."""
 
     @property
-    def equity(self) -> Float64Array: ...
+    def equity(self) -> Float64Array:
+        """(n,), signed."""
+
     @property
-    def initial_margin(self) -> Float64Array: ...
+    def initial_margin(self) -> Float64Array:
+        """(n,), >= 0."""
+
     @property
-    def maintenance_margin(self) -> Float64Array: ...
+    def maintenance_margin(self) -> Float64Array:
+        """(n,), >= 0."""
+
     @property
-    def undecidable(self) -> BoolArray: ...
+    def undecidable(self) -> BoolArray:
+        """(n,), what is held cannot be priced now."""
 
 
 class BookColumns(Protocol):
     """The columns that a snapshot reads of one process's book (``flows.risk.book``)."""
 
     @property
-    def account(self) -> npt.NDArray[np.uint32]: ...
+    def account(self) -> npt.NDArray[np.uint32]:
+        """(n,), account numbers."""
+
     @property
-    def tier(self) -> npt.NDArray[np.uint8]: ...
+    def tier(self) -> npt.NDArray[np.uint8]:
+        """(n,), ``Tier`` as last decided."""
+
     @property
-    def suspended(self) -> BoolArray: ...
+    def suspended(self) -> BoolArray:
+        """(n,), decisions wait."""
+
     @property
-    def cash(self) -> Int64Array: ...
+    def cash(self) -> Int64Array:
+        """(n, A), units."""
+
     @property
-    def positions(self) -> PositionColumns: ...
+    def positions(self) -> PositionColumns:
+        """Positions of the n rows; ``entry_cash`` and ``order_lots`` stand at the same places."""
 
     entry_cash: Int64Array
     order_lots: Int64Array

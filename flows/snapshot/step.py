@@ -9,6 +9,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -19,15 +20,12 @@ from flows.market.instant import Instant
 from flows.market.listings import Listings
 from flows.snapshot.history import (
     BatchFacts,
+    ClosedPeriod,
     FrameRecords,
     account_event_rows,
     asset_rows,
-    barrier_row,
-    batch_rows,
-    dead_letter_rows,
     instrument_rows,
-    net_change_rows,
-    result_tables,
+    period_tables,
 )
 from flows.snapshot.names import Names
 from flows.snapshot.rows import StatePart, state_tables
@@ -80,6 +78,7 @@ class Snapshot:
         self._assets = 0
         self._instruments = 0
         self._records: list[FrameRecords] = []
+        self._periods: list[ClosedPeriod] = []
         self._waiting: dict[str, list[pa.Table]] = {}
         self._waiting_rows = 0
         self._names: Names | None = None
@@ -125,13 +124,18 @@ class Snapshot:
         parts : the full state, one part a process, where it is due.
         """
         moment = Moment(barrier.number, barrier.time_ns, barrier.period)
-        names = self._names_of(listings)
-        self._add("barriers", barrier_row(moment, content_head=barrier.content_head, state_hash=state_hash))
-        for table, rows in result_tables(_in_order(results), names).items():
-            self._add(table, rows)
-        self._add("net_changes", net_change_rows(deltas, moment=moment, names=names))
-        self._add("batches", batch_rows(batches))
-        self._add("dead_letters", dead_letter_rows(dead_letters, moment=moment))
+        closed = ClosedPeriod(
+            moment,
+            barrier.content_head,
+            state_hash,
+            _in_order(results),
+            deltas,
+            tuple(batches),
+            tuple(dead_letters),
+        )
+        # Named and laid out only when a file is cut: most barriers of a fast ledger bring a row or two.
+        self._periods.append(closed)
+        self._waiting_rows += closed.rows
         if parts is not None:
             assert instant is not None, "a full state comes with the instant that it was evaluated at"
             for table, rows in state_tables(parts, moment=moment, instant=instant, listings=listings).items():
@@ -147,7 +151,7 @@ class Snapshot:
 
         Files come in the order of ``SCHEMAS``, then by day.
         """
-        self._name_records(listings)
+        self._lay_out(listings)
         files: list[SnapshotFile] = []
         for name in SCHEMAS:
             chunks = self._waiting.get(name)
@@ -160,7 +164,7 @@ class Snapshot:
 
     def checkpoint(self, listings: Listings) -> bytes:
         """Return what waits and what decides the next file; only at a barrier, after ``step``."""
-        self._name_records(listings)
+        self._lay_out(listings)
         header = msgspec.msgpack.encode(
             _Header(SCHEMA_VERSION, self._waiting_since_ns, self._assets, self._instruments)
         )
@@ -184,6 +188,7 @@ class Snapshot:
         self._assets = header.assets
         self._instruments = header.instruments
         self._records = []
+        self._periods = []
         self._waiting = {name: [rows] for name, rows in decode_tables(tables).items()}
         self._waiting_rows = sum(rows.num_rows for chunks in self._waiting.values() for rows in chunks)
 
@@ -192,12 +197,19 @@ class Snapshot:
             self._waiting.setdefault(table, []).append(rows)
             self._waiting_rows += rows.num_rows
 
-    def _name_records(self, listings: Listings) -> None:
-        """Turn the account records that wait as they came into rows; they are counted already."""
+    def _lay_out(self, listings: Listings) -> None:
+        """Turn into rows what waits as it came; it is counted already."""
+        names = self._names_of(listings)
+        tables: dict[str, pa.Table] = {}
         if self._records:
-            rows = account_event_rows(self._records, self._names_of(listings))
-            self._waiting.setdefault("account_events", []).append(rows)
-            self._records = []
+            tables["account_events"] = account_event_rows(self._records, names)
+        if self._periods:
+            tables.update(period_tables(self._periods, names))
+        for table, rows in tables.items():
+            if rows.num_rows:
+                self._waiting.setdefault(table, []).append(rows)
+        self._records = []
+        self._periods = []
 
     def _names_of(self, listings: Listings) -> Names:
         listed = (len(listings.assets), len(listings.instruments), len(listings.accounts))
@@ -219,7 +231,7 @@ def _files_by_day(name: str, rows: pa.Table) -> list[SnapshotFile]:
     frames = rows.column("frame").to_numpy()
     cuts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), rows.num_rows]
     files: list[SnapshotFile] = []
-    for first, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, end in pairwise(cuts):
         day = np.datetime64(int(days[first]), "D")
         first_frame, last_frame = int(frames[first]), int(frames[end - 1])
         path = f"snapshot/{name}/day={day}/{first_frame:012d}-{last_frame:012d}.parquet"

@@ -5,7 +5,7 @@
 3. Money without a unit in its name is in the numeraire. ``amount`` is in whole assets, exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -246,6 +246,7 @@ class Moment:
 
 
 def table_of(name: str, columns: Mapping[str, Any]) -> pa.Table:
+    """Return columns (arrays, lists or numpy) as the named table, in its order and types."""
     schema = SCHEMAS[name]
     arrays = []
     for field in schema:
@@ -256,6 +257,7 @@ def table_of(name: str, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def at_frames(frames: IntegerArray, times_ns: IntegerArray) -> dict[str, Any]:
+    """Return the frame columns of rows at the given frames and ledger times, (n,) each."""
     times = pa.array(np.ascontiguousarray(times_ns, dtype=np.int64))
     return {
         "frame": pa.array(np.ascontiguousarray(frames, dtype=np.uint64)),
@@ -265,7 +267,16 @@ def at_frames(frames: IntegerArray, times_ns: IntegerArray) -> dict[str, Any]:
 
 
 def at_moment(moment: Moment, count: int) -> dict[str, Any]:
+    """Return the frame columns of ``count`` rows of one moment."""
     return at_frames(np.full(count, moment.frame), np.full(count, moment.time_ns))
+
+
+def at_moments(moments: Sequence[Moment]) -> dict[str, Any]:
+    """Return the frame columns of rows that each belong to a moment of their own."""
+    return at_frames(
+        np.array([moment.frame for moment in moments], dtype=np.int64),
+        np.array([moment.time_ns for moment in moments], dtype=np.int64),
+    )
 
 
 def microseconds(times_ns: AnyArray) -> AnyArray:
@@ -276,6 +287,7 @@ def microseconds(times_ns: AnyArray) -> AnyArray:
 def margin_columns(
     equity: Float64Array, initial: Float64Array, maintenance: Float64Array, mask: BoolArray | None = None
 ) -> dict[str, Any]:
+    """Return the margin columns, (n,) in the numeraire; null under ``mask``."""
     return {
         "equity": finite(equity, mask=mask),
         "initial_margin": finite(initial, mask=mask),
@@ -286,11 +298,13 @@ def margin_columns(
 
 
 def finite(values: Float64Array, mask: BoolArray | None = None) -> AnyArray:
+    """Return float64 values, null where not finite or under ``mask``."""
     unknown = ~np.isfinite(values)
     return pa.array(values, pa.float64(), mask=unknown if mask is None else unknown | mask)
 
 
 def positive(values: Float64Array) -> AnyArray:
+    """Return float64 values, null where not above zero: such a price or vol is none."""
     return finite(values, mask=~(values > 0.0))
 
 

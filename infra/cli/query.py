@@ -26,6 +26,7 @@ Timeout = Annotated[float, typer.Option("--timeout", min=0.001, help="Seconds af
 
 def query(
     text: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; SHOW TABLES lists what there is.")],
+    *,
     out: Out,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV to stdout.")] = False,
@@ -54,7 +55,7 @@ def query(
         _print_table(answer)
 
 
-def check(out: Out, as_json: Json = False, timeout: Timeout = 600.0) -> None:
+def check(*, out: Out, as_json: Json = False, timeout: Timeout = 600.0) -> None:
     """Run every check of ``sql/checks`` over the snapshots of a run; exit 1 where one finds offending rows."""
     try:
         with _opened(out) as snapshots:

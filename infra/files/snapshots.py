@@ -5,7 +5,7 @@ the columns of a table that may still be empty, ``snapshot/manifest.json`` the l
 
 X
 2. A published file never changes. The manifest only grows, but for a resumed run that rolls it back to a commit.
-3. The same tables give the same bytes (with the same release of pyarrow): nothing of the time or the machine is in them.
+3. The same tables give the same bytes, with the same release of pyarrow: no time and no machine is in them.
 4. ``tidegate.duckdb`` holds views with paths relative to the run directory, in a storage format that DuckDB reads from
    1.0 on. Open it from inside that directory, or ``SET file_search_path`` to it; so it survives a move.
 """

@@ -1,17 +1,21 @@
--- In every full state a balance is the sum of what the settlement periods up to it changed.
-WITH settled AS (
-    SELECT snapshots.frame, net_changes.number, net_changes.asset, sum(net_changes.units) AS units
-    FROM snapshots
-    JOIN net_changes ON net_changes.frame <= snapshots.frame AND net_changes.kind = 'asset'
-    GROUP BY snapshots.frame, net_changes.number, net_changes.asset
+-- From one full state to the next, every balance moves by exactly what the settlement periods between them changed.
+WITH ordered AS (
+    SELECT frame, lead(frame) OVER (ORDER BY frame) AS next_frame FROM snapshots
+),
+pieces AS (
+    SELECT frame, number, asset, units FROM balances
+    UNION ALL
+    SELECT ordered.next_frame, number, asset, -units
+    FROM balances
+    JOIN ordered USING (frame)
+    WHERE ordered.next_frame IS NOT NULL
+    UNION ALL
+    SELECT snapshots.frame, number, asset, -units
+    FROM net_changes
+    ASOF JOIN snapshots ON net_changes.frame <= snapshots.frame
+    WHERE kind = 'asset'
 )
-SELECT
-    coalesce(balances.frame, settled.frame) AS frame,
-    coalesce(balances.number, settled.number) AS number,
-    coalesce(balances.asset, settled.asset) AS asset,
-    coalesce(balances.units, 0) AS units,
-    coalesce(settled.units, 0) AS settled_units
-FROM balances
-FULL JOIN settled
-    ON balances.frame = settled.frame AND balances.number = settled.number AND balances.asset = settled.asset
-WHERE coalesce(balances.units, 0) <> coalesce(settled.units, 0);
+SELECT frame, number, asset, sum(units) AS unexplained_units
+FROM pieces
+GROUP BY frame, number, asset
+HAVING sum(units) <> 0;

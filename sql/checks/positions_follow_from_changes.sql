@@ -1,19 +1,21 @@
--- In every full state a position is the sum of what the settlement periods up to it changed.
-WITH settled AS (
-    SELECT snapshots.frame, net_changes.number, net_changes.instrument, sum(net_changes.lots) AS lots
-    FROM snapshots
-    JOIN net_changes ON net_changes.frame <= snapshots.frame AND net_changes.kind = 'position'
-    GROUP BY snapshots.frame, net_changes.number, net_changes.instrument
+-- From one full state to the next, every position moves by exactly what the settlement periods between them changed.
+WITH ordered AS (
+    SELECT frame, lead(frame) OVER (ORDER BY frame) AS next_frame FROM snapshots
+),
+pieces AS (
+    SELECT frame, number, instrument, lots FROM positions
+    UNION ALL
+    SELECT ordered.next_frame, number, instrument, -lots
+    FROM positions
+    JOIN ordered USING (frame)
+    WHERE ordered.next_frame IS NOT NULL
+    UNION ALL
+    SELECT snapshots.frame, number, instrument, -lots
+    FROM net_changes
+    ASOF JOIN snapshots ON net_changes.frame <= snapshots.frame
+    WHERE kind = 'position'
 )
-SELECT
-    coalesce(positions.frame, settled.frame) AS frame,
-    coalesce(positions.number, settled.number) AS number,
-    coalesce(positions.instrument, settled.instrument) AS instrument,
-    coalesce(positions.lots, 0) AS lots,
-    coalesce(settled.lots, 0) AS settled_lots
-FROM positions
-FULL JOIN settled
-    ON positions.frame = settled.frame
-    AND positions.number = settled.number
-    AND positions.instrument = settled.instrument
-WHERE coalesce(positions.lots, 0) <> coalesce(settled.lots, 0);
+SELECT frame, number, instrument, sum(lots) AS unexplained_lots
+FROM pieces
+GROUP BY frame, number, instrument
+HAVING sum(lots) <> 0;

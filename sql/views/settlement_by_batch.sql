@@ -1,15 +1,15 @@
 -- What did each settlement batch settle, and how many frames and seconds of ledger does it cover?
+-- Only a barrier that changed an integer has a batch, so a batch settles what its own barrier changed.
 WITH covered AS (
     SELECT *, lag(time_ns) OVER (ORDER BY batch) AS previous_ns FROM batches
 ),
 moved AS (
     SELECT
-        covered.batch,
-        count(*) FILTER (WHERE net_changes.kind = 'asset') AS balances_changed,
-        count(*) FILTER (WHERE net_changes.kind = 'position') AS positions_changed
-    FROM covered
-    JOIN net_changes ON net_changes.frame BETWEEN covered.first_frame AND covered.frame
-    GROUP BY covered.batch
+        frame,
+        count(*) FILTER (WHERE kind = 'asset') AS balances_changed,
+        count(*) FILTER (WHERE kind = 'position') AS positions_changed
+    FROM net_changes
+    GROUP BY frame
 )
 SELECT
     covered.batch,
@@ -25,5 +25,5 @@ SELECT
     covered.new_root,
     covered.order_commitment
 FROM covered
-LEFT JOIN moved USING (batch)
+LEFT JOIN moved USING (frame)
 ORDER BY covered.batch;

@@ -331,5 +331,9 @@ def test_check_command_exits_1_with_the_offending_rows(run_directory: Path, tmp_
 
     assert sound.exit_code == 0 and "FAILED" not in sound.stdout
     assert failed.exit_code == 1
-    assert set(json.loads(failed.stdout)["failed"]) == {"balances_follow_from_changes", "positions_follow_from_changes"}
+    assert set(json.loads(failed.stdout)["failed"]) == {
+        "balances_follow_from_changes",
+        "every_change_is_in_one_batch",
+        "positions_follow_from_changes",
+    }
     assert "balances_follow_from_changes" in failed.stderr

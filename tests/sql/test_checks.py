@@ -21,15 +21,16 @@ def _offending(check: str, tables: dict[str, pa.Table]) -> list[Row]:
     with duckdb.connect() as connection:
         for name in SCHEMAS:
             connection.register(name, tables[name])
-        return connection.sql(sql.checks()[check]).to_arrow_table().to_pylist()
+        rows: list[Row] = connection.sql(sql.checks()[check]).to_arrow_table().to_pylist()
+    return rows
 
 
 def _of(rows: list[Row], **wanted: Any) -> Row:
     return next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
 
 
-def _grown(rows: list[Row], **columns: Any) -> object:
-    return rows.append({**rows[-1], **columns})
+def _grown(rows: list[Row], **columns: Any) -> None:
+    rows.append({**rows[-1], **columns})
 
 
 # What breaks each rule: the table, and the smallest edit of its rows.
@@ -79,6 +80,10 @@ VIOLATIONS: list[tuple[str, str, Edit]] = [
     ("positions_follow_from_changes", "net_changes", lambda rows: _of(rows, kind="position").update(lots=1)),
     ("changes_sum_to_zero", "net_changes", lambda rows: _of(rows, kind="asset").update(units=1)),
     ("changes_sum_to_zero", "net_changes", lambda rows: _of(rows, kind="position").update(lots=1)),
+    ("every_change_is_in_one_batch", "batches", lambda rows: rows.pop()),
+    ("every_change_is_in_one_batch", "batches", _grown),
+    ("every_change_is_in_one_batch", "batches", lambda rows: rows[0].update(deltas=1)),
+    ("every_change_is_in_one_batch", "net_changes", lambda rows: rows[0].update(frame=4)),
     ("batches_are_gapless", "batches", lambda rows: rows[1].update(batch=3)),
     ("batches_are_gapless", "batches", lambda rows: rows[0].update(batch=0)),
     ("batches_are_gapless", "batches", lambda rows: rows[1].update(first_frame=4)),
@@ -88,7 +93,7 @@ VIOLATIONS: list[tuple[str, str, Edit]] = [
     ("batches_close_at_barriers", "batches", lambda rows: rows[1].update(order_commitment="00")),
     ("batches_close_at_barriers", "batches", lambda rows: rows[1].update(period=1)),
     ("barriers_rise", "barriers", lambda rows: rows[1].update(period=0)),
-    ("barriers_rise", "barriers", lambda rows: _grown(rows)),
+    ("barriers_rise", "barriers", _grown),
     ("states_are_whole", "snapshots", lambda rows: rows[0].update(accounts=4)),
     ("states_are_whole", "accounts", lambda rows: rows.pop()),
     ("states_are_whole", "positions", lambda rows: rows.append(rows.pop(0) | {"frame": 5})),

@@ -16,7 +16,8 @@ def _answer(view: str) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         for name in SCHEMAS:
             connection.register(name, TABLES[name])
-        return connection.sql(sql.views()[view]).to_arrow_table().to_pylist()
+        rows: list[dict[str, Any]] = connection.sql(sql.views()[view]).to_arrow_table().to_pylist()
+    return rows
 
 
 @pytest.mark.parametrize(("name", "text"), [*sql.tables().items(), *sql.views().items(), *sql.checks().items()])

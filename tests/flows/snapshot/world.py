@@ -30,6 +30,7 @@ from schemas.ledger import (
     InstrumentRecord,
     LegFlag,
     LegKind,
+    MarketRecord,
     empty_legs,
 )
 from schemas.parameters import LadderParameters, LiquidationParameters
@@ -46,7 +47,7 @@ TWO_PROCESSES = {ALICE: 0, BOB: 1, CAROL: 0}
 ONE_PROCESS = dict.fromkeys(TWO_PROCESSES, 0)
 DECIMALS = (6, 8, 8)
 SETTLEMENT_ASSET = (USDC, BTC, USDC)
-RECORDS = [
+RECORDS: list[MarketRecord] = [
     GenesisRecord(Genesis(ledger_id="test")),
     AssetRecord(USDC, "USDC", 6),
     AssetRecord(BTC, "BTC", 8),
@@ -61,7 +62,7 @@ RECORDS = [
         CALL, "ETH-2500-C", "option", "ETH", "USD", USDC, -1, "linear", "1", "0.1", "0.1", "2500", "call", EXPIRY_NS
     ),
 ]
-ACCOUNTS = [
+ACCOUNTS: list[AccountRecord] = [
     AccountRecord(ALICE, "alice", "tidegate-standard", "cross"),
     AccountRecord(BOB, "bob", "tidegate-portfolio", "isolated"),
     AccountRecord(CAROL, "carol", "tidegate-standard", "cross"),
@@ -184,7 +185,12 @@ class World:
     def book(self, process: int) -> Columns:
         """Return the book of one process: parts of four system accounts, then customers in a mixed order."""
         numbers = [0, 1, 2, 3, *sorted((n for n, home in self.homes.items() if home == process), reverse=True)]
-        offset, count, instruments, lots, entry, order = [], [], [], [], [], []
+        offset: list[int] = []
+        count: list[int] = []
+        instruments: list[int] = []
+        lots: list[int] = []
+        entry: list[int] = []
+        order: list[int] = []
         for number in numbers:
             offset.append(len(lots) + 1)
             held = [i for i in range(3) if self.lots[process, number, i]]
@@ -288,12 +294,20 @@ def a_result(kind: ResultKind, account: int, frame: int, time_ns: int, index: in
     return row
 
 
-def a_batch(number: int, barrier: Frame, first_frame: int) -> Batch:
-    """Return batch ``number`` of a chain of roots."""
+def a_batch(number: int, barrier: Frame, first_frame: int, deltas: Any) -> Batch:
+    """Return batch ``number`` of a chain of roots, which settles ``deltas``."""
     return Batch(
-        number, barrier.period, first_frame, barrier.number, barrier.time_ns,
-        (number - 1).to_bytes(32, "big"), number.to_bytes(32, "big"), barrier.content_head, 1, 1,
-    )  # fmt: skip
+        number=number,
+        period=barrier.period,
+        first_frame=first_frame,
+        last_frame=barrier.number,
+        time_ns=barrier.time_ns,
+        previous_root=(number - 1).to_bytes(32, "big"),
+        new_root=number.to_bytes(32, "big"),
+        order_commitment=barrier.content_head,
+        delta_count=len(deltas),
+        account_count=len(np.unique(deltas["account"])),
+    )
 
 
 @dataclass
@@ -338,6 +352,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
         a_frame(0, opened, 0, kind=FrameKind.GENESIS, market=RECORDS),
         a_frame(1, opened, 0, market=ACCOUNTS, legs=np.concatenate(legs), references=["d-1", "d-2", "f-1"]),
     ]
+    deltas = world.take_deltas()
     barrier = a_frame(2, opened + HOUR_NS // 2, 0, kind=FrameKind.BARRIER)
     instant = an_instant(1, opened, bitcoin=50_000.0)
     history.append(
@@ -347,9 +362,9 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
             {
                 "instant": instant,
                 "results": [empty_results(), empty_results()],
-                "deltas": world.take_deltas(),
+                "deltas": deltas,
                 "state_hash": bytes(16),
-                "batches": [a_batch(1, barrier, 0)],
+                "batches": [a_batch(1, barrier, 0, deltas)],
                 "dead_letters": [
                     DeadLetter(
                         reason=FailureReason.UNKNOWN_ACCOUNT,
@@ -357,7 +372,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
                         origin=Origin("log", 0, 7),
                         payload=b'{"type":"fill"}',
                         event_time_ns=opened,
-                    )  # fmt: skip
+                    )
                 ],
                 "parts": world.parts(instant),
             },
@@ -372,6 +387,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
     world.order[world.homes[BOB], BOB, INVERSE] = -700
     book = world.book(world.homes[BOB])
     equity_of_bob = float(margins_of(book, crash, np.flatnonzero(book.account == BOB)).equity[0])
+    deltas = world.take_deltas()
     barrier = a_frame(4, fallen + 1_000_000_000, 1, kind=FrameKind.BARRIER)
     history.append(
         Barrier(
@@ -394,7 +410,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
                         ]
                     ),
                 ],
-                "deltas": world.take_deltas(),
+                "deltas": deltas,
                 "state_hash": b"\1" * 16,
                 "parts": world.parts(crash),
             },
@@ -407,6 +423,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
     world.suspended.add(CAROL)
     world.move_cash(0, ALICE, USDC, -2_000_000)
     world.move_cash(0, HOUSE_NUMBER, USDC, 2_000_000)
+    deltas = world.take_deltas()
     barrier = a_frame(6, lost + 1_000_000_000, 2, kind=FrameKind.BARRIER)
     history.append(
         Barrier(
@@ -428,9 +445,9 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
                     ),
                     empty_results(),
                 ],
-                "deltas": world.take_deltas(),
+                "deltas": deltas,
                 "state_hash": b"\2" * 16,
-                "batches": [a_batch(2, barrier, 3)],
+                "batches": [a_batch(2, barrier, 3, deltas)],
                 "parts": world.parts(blind),
             },
         )
