@@ -2,7 +2,12 @@
 
 import typer
 
+from infra.cli.demo import demo
+from infra.cli.import_command import import_
+from infra.cli.query import check, query
+from infra.cli.replay import replay
 from infra.cli.schema import schema
+from infra.cli.verify import verify
 
 app = typer.Typer(
     name="tidegate",
@@ -11,12 +16,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(schema)
-
-
-@app.callback()
-def tidegate() -> None:
-    """Events in, an ordered ledger, margins and liquidation tiers, settlement batches and snapshots out."""
+for command in (demo, replay, verify, query, check, schema):
+    app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

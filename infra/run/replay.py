@@ -32,7 +32,7 @@ from infra.files.sources import EventLog
 from infra.run.directory import Commit, Description, RunDirectory
 from infra.run.engines import ENGINES
 from infra.run.pool import RiskPool
-from infra.run.publisher import Publisher
+from infra.run.publisher import DEAD_LETTERS, Publisher
 from infra.run.screening import DEFAULT, screening_policy
 from schemas.events import Event, ParametersChanged
 from schemas.failures import DeadLetter
@@ -138,7 +138,11 @@ def _run(
     finally:
         publisher.close()
     if not summary:
-        raise EmptyLogError("the inputs hold no event that could be taken: nothing was written to the ledger")
+        refused = publisher.counts.dead_letters
+        raise EmptyLogError(
+            "the inputs hold no event that could be taken"
+            + (f"; {refused:,} were refused, see {directory.path / DEAD_LETTERS}" if refused else "")
+        )
     build_database(directory.path)
     directory.write_summary(summary)
     return Replayed(summary, time.monotonic() - started, None if commit is None else commit.frame)

@@ -1,0 +1,225 @@
+"""``tidegate replay``: any event log through the whole pipeline."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from flows.risk.book import BookOverflow
+from flows.settlement.netting import ConservationError, SettlementOverflowError
+from flows.settlement.step import SettlementError
+from infra.chain.chain import ChainHaltedError, ChainUnavailableError
+from infra.cli.arguments import duration_ns, moment_ns, moment_text
+from infra.cli.output import WRONG_USE, console, errors, fail, print_facts, print_json
+from infra.files.append import ShorterThanCommitted
+from infra.files.snapshots import SnapshotError
+from infra.files.sources import SourceError
+from infra.run import replay as runs
+from infra.run.directory import RunDirectoryError
+from infra.run.pool import WorkerFailed
+from infra.run.screening import UnknownScreeningPolicy
+from schemas.checkpoint import CheckpointError
+from schemas.failures import Refused
+from schemas.ledger import Genesis, LedgerError
+from schemas.parameters import validate
+
+
+class Engine(StrEnum):
+    """What drives the steps."""
+
+    PLAIN = "plain"
+    BYTEWAX = "bytewax"
+
+
+class ChainKind(StrEnum):
+    """Where batches settle."""
+
+    EMBEDDED = "embedded"
+    NONE = "none"
+
+
+# What a person can mend, said in one line. Anything else is a fault of ours and leaves with its traceback.
+HALTS = (
+    BookOverflow,
+    ChainHaltedError,
+    ChainUnavailableError,
+    CheckpointError,
+    ConservationError,
+    LedgerError,
+    OSError,
+    RunDirectoryError,
+    SettlementError,
+    SettlementOverflowError,
+    ShorterThanCommitted,
+    SnapshotError,
+    WorkerFailed,
+    runs.EmptyLogError,
+)
+
+Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes of the risk stage.")]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="A plain loop, or the same steps under Bytewax.")]
+Shards = Annotated[int, typer.Option("--shards", min=1, max=4096, help="Shards of the ledger; fixed for a run.")]
+ChainOption = Annotated[ChainKind, typer.Option("--chain", help="An embedded EVM, or no chain.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+
+
+def replay(
+    logs: Annotated[list[Path], typer.Argument(metavar="LOG…", help="Event logs: .ndjson (.gz, .zst) or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory of the run; an unfinished one is resumed.")],
+    *,
+    period: Annotated[str, typer.Option("--period", help="Settlement period.")] = "1m",
+    snapshots: Annotated[str, typer.Option("--snapshots", help="Period of full-state snapshots.")] = "1h",
+    until: Annotated[str | None, typer.Option("--until", help="Leave out events from this moment on (UTC).")] = None,
+    params: Annotated[
+        Path | None,
+        typer.Option("--params", help="JSON file {name: {…}}: parameter sets instead of the log's own."),
+    ] = None,
+    ledger_id: Annotated[str, typer.Option("--ledger-id", help="Name of the ledger, in its genesis.")] = "replay",
+    commit_every: Annotated[
+        str, typer.Option("--commit-every", help="At most so much work is repeated after a crash.")
+    ] = "5s",
+    workers: Workers = 1,
+    engine: EngineOption = Engine.PLAIN,
+    shards: Shards = 16,
+    chain: ChainOption = ChainKind.EMBEDDED,
+    as_json: Json = False,
+) -> None:
+    """Replay event logs: ledger, margins and tiers, settlement batches, snapshots. Resumes where it was stopped."""
+    options = runs.Options(
+        inputs=[path.resolve() for path in logs],
+        out=out,
+        genesis=Genesis(ledger_id=ledger_id, settlement_period_ns=duration_ns("--period", period)),
+        shard_count=shards,
+        snapshot_period_ns=duration_ns("--snapshots", snapshots),
+        until_ns=None if until is None else moment_ns("--until", until),
+        chain=chain.value,
+        parameters={} if params is None else _parameters(params),
+        engine=engine.value,
+        worker_count=workers,
+        commit_seconds=duration_ns("--commit-every", commit_every) / 1e9,
+    )
+    replayed = run(options)
+    if as_json:
+        print_json(replayed.summary | {"seconds": replayed.seconds, "out": str(out)})
+    else:
+        show_summary(replayed)
+        console.print(f"\nThe run is in {out}. Ask it: tidegate query \"SELECT * FROM tier_history\" --out {out}", markup=False)
+
+
+def run(options: runs.Options) -> runs.Replayed:
+    """Run a replay with progress on stderr; say in one line what stopped it, and exit."""
+    if options.worker_count > options.shard_count:
+        fail(f"--workers {options.worker_count} is more than --shards {options.shard_count}", WRONG_USE)
+    try:
+        with showing_progress() as show:
+            return runs.replay(options, show)
+    except SourceError as error:
+        fail(str(error), WRONG_USE)
+    except (UnknownScreeningPolicy, RunDirectoryError) as error:
+        fail(str(error), WRONG_USE)
+    except KeyboardInterrupt:
+        fail(f"stopped; the same command resumes the run in {options.out}", 130)
+    except HALTS as error:
+        fail(f"{error}")
+
+
+@contextmanager
+def showing_progress() -> Iterator[Callable[[runs.Progress], None]]:
+    """Show how far a replay is, with the time that is left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("reading", total=None, note="")
+
+        def show(progress: runs.Progress) -> None:
+            if progress.scanning:
+                bar.update(task, description="checking order", completed=progress.bytes_done)
+                return
+            counts = progress.counts
+            bar.update(
+                task,
+                description="replaying",
+                total=progress.bytes_total,
+                completed=progress.bytes_done,
+                note=f"{moment_text(progress.ledger_time_ns)}  {counts.accepted:,} events",
+            )
+
+        yield show
+
+
+def show_summary(replayed: runs.Replayed) -> None:
+    """Print what a run's end is worth knowing."""
+    summary = replayed.summary
+    tallies: Mapping[str, int] = summary["tallies"]
+    seconds = replayed.seconds
+    if replayed.resumed_at_frame is not None:
+        console.print(f"resumed behind frame {replayed.resumed_at_frame:,}")
+    print_facts(
+        f"Replayed to {moment_text(summary['ledger_time_ns'])}",
+        {
+            "events": summary["events"],
+            "accepted": f"{summary['accepted']:,} ({summary['fills']:,} fills, {summary['transfers']:,} transfers)",
+            "duplicates dropped": summary["duplicates"],
+            "dead letters": _dead_letters(summary["dead_letters"], tallies),
+            "frames": summary["frames"],
+            "tier changes": f"{tallies.get('tier_changed', 0):,}" + _worst_tiers(tallies),
+            "liquidation orders": f"{tallies.get('order_opened', 0):,} opened, {tallies.get('order_grown', 0):,} grown, "
+            f"{tallies.get('order_cancelled', 0):,} cancelled",
+            "withdrawals": f"{tallies.get('withdrawal_accepted', 0):,} paid, "
+            f"{tallies.get('withdrawal_refused', 0):,} refused",
+            "settlement": _settlement(summary),
+            "digest": summary["digest"],
+            "time": f"{seconds:.1f} s, {summary['events'] / seconds:,.0f} events/s"
+            if replayed.resumed_at_frame is None
+            else f"{seconds:.1f} s",
+        },
+    )
+
+
+def _dead_letters(count: int, tallies: Mapping[str, int]) -> str:
+    reasons = sorted(
+        ((number, name.removeprefix("dead_letters.")) for name, number in tallies.items() if name.startswith("dead_")),
+        key=lambda reason: (-reason[0], reason[1]),
+    )
+    shown = ", ".join(f"{name} {number}" for number, name in reasons[:4])
+    more = f", {len(reasons) - 4} more reasons" if len(reasons) > 4 else ""
+    return f"{count:,}" + (f" ({shown}{more})" if shown else "")
+
+
+def _worst_tiers(tallies: Mapping[str, int]) -> str:
+    named = [(name, tallies.get(f"to_{name}", 0)) for name in ("liquidating", "takeover", "bankrupt")]
+    return " (" + ", ".join(f"{count:,} to {name}" for name, count in named) + ")"
+
+
+def _settlement(summary: Mapping[str, Any]) -> str:
+    barriers, batches = summary["barriers"], summary["batches"]
+    text = f"{batches:,} batches of {barriers:,} periods"
+    if summary["chain_batch"] is None:
+        return text + ", no chain"
+    return text + f"; on chain: batch {summary['chain_batch']:,}, root 0x{summary['chain_root'][:16]}…"
+
+
+def _parameters(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        sets = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        fail(f"--params {path}: {error}", WRONG_USE)
+    if not isinstance(sets, dict) or not all(isinstance(values, dict) for values in sets.values()):
+        fail(f'--params {path}: write an object like {{"ladder": {{"watch_multiple": 1.3}}}}', WRONG_USE)
+    for name, values in sets.items():
+        try:
+            validate(name, values)
+        except Refused as refused:
+            fail(f"--params {path}: {refused.message}", WRONG_USE)
+    return sets
