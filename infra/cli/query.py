@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final
 
 import pyarrow as pa
 import typer
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +20,7 @@ from infra.files.snapshots import SnapshotError
 
 _ROWS_SHOWN: Final = 100
 _LARGE: Final = 10_000.0
+_UNBOUNDED: Final = Console(width=100_000)
 
 Out = Annotated[Path, typer.Option("--out", help="Directory of a run.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
@@ -84,14 +87,24 @@ def _opened(out: Path) -> SnapshotQuery:
 
 
 def _print_table(answer: Answer) -> None:
+    """Print rows as a table, or one column a line where a terminal is too narrow for it."""
+    names = answer.rows.column_names
+    columns = [column.to_pylist() for column in answer.rows.columns]
+    rows = [[_shown(value) for value in row] for row in zip(*columns, strict=True)]
     table = Table(show_edge=False, pad_edge=False)
     for field in answer.rows.schema:
         numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        table.add_column(Text(field.name), justify="right" if numeric else "left", overflow="fold")
-    columns = [column.to_pylist() for column in answer.rows.columns]
-    for row in zip(*columns, strict=True):
-        table.add_row(*(Text(_shown(value)) for value in row))
-    console.print(table)
+        table.add_column(Text(field.name), justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    width = Measurement.get(_UNBOUNDED, _UNBOUNDED.options, table).maximum
+    if console.is_terminal and width > console.width:
+        for number, row in enumerate(rows, 1):
+            console.print(f"row {number}", style="dim")
+            for name, value in zip(names, row, strict=True):
+                console.print(Text(f"  {name:<{max(map(len, names))}}  {value}"), soft_wrap=True)
+    else:
+        Console(width=max(width, 1), highlight=False).print(table)
     count = answer.rows.num_rows
     more = f"the first {count:,} rows; --limit shows more" if answer.truncated else f"{count:,} row{'s' * (count != 1)}"
     console.print(f"({more})", style="dim")

@@ -297,6 +297,18 @@ def test_query_command_prints_csv_and_tables(run_directory: Path) -> None:
     assert "[bold]" in as_table.stdout and "[red]x" in as_table.stdout and "(1 row)" in as_table.stdout
 
 
+def test_a_wide_table_is_whole_where_it_is_piped(run_directory: Path) -> None:
+    """A pipe has no width: every row is one line, with no value broken or cut."""
+    text = "SELECT * FROM accounts ORDER BY frame, number LIMIT 2"
+
+    result = CliRunner().invoke(APP, ["query", text, "--out", str(run_directory)])
+
+    lines = result.stdout.splitlines()
+    assert len(lines) == 5 and lines[-1] == "(2 rows)"
+    assert "tidegate-standard" in lines[2] and "2026-02-05 23:00:00" in lines[2]
+    assert "tidegate-portfolio" in lines[3]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
