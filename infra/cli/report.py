@@ -102,10 +102,10 @@ def _liquidations(rows: "list[LiquidationRow]") -> Table:
     for name in ("time (UTC)", "account", "coins"):
         table.add_column(name, no_wrap=True)
     for name in ("notional", "recorded", "ours", "% apart"):
-        table.add_column(name, justify="right")
-    table.add_column("at its mark")
-    table.add_column("our tier")
-    table.add_column("lead s", justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("at its mark", no_wrap=True)
+    table.add_column("our tier", no_wrap=True)
+    table.add_column("lead s", justify="right", no_wrap=True)
     table.add_column("why", no_wrap=True)
     for row in rows:
         apart = row.difference_ratio

@@ -14,7 +14,7 @@ The positions and cash of the run are compared with an independent rebuild from 
 integers. A difference there is a fault of ours, not of the records.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,14 +45,15 @@ _UNITS: Final = 10**6
 _SECOND_NS: Final = 1_000_000_000
 _DAY_NS: Final = 86_400 * _SECOND_NS
 _LIQUIDATING: Final = frozenset({"liquidating", "takeover", "bankrupt"})
+_NO_FRAME: Final = 2**63
 _HEALTHY: Final = "healthy"
 
 _EVENTS: Final = """
-SELECT event_time_ns, account, kind, instrument, lots, cash_units - fee_units AS units
+SELECT frame, event_time_ns, account, kind, instrument, lots, cash_units - fee_units AS units
 FROM account_events WHERE kind IN ('fill', 'transfer') ORDER BY frame, row_index
 """
 _TIERS: Final = """
-SELECT time_ns, account, tier_from, tier_to, equity, maintenance_margin
+SELECT frame, time_ns, account, tier_to, equity
 FROM tier_changes ORDER BY frame, row_index
 """
 _INSTRUMENTS: Final = "SELECT instrument, underlying, lot_size FROM instruments"
@@ -89,9 +90,9 @@ EXPLANATIONS: Final[dict[str, str]] = {
     Why.MONEY_CAME.value: "equity too low: a deposit, transfer between accounts or funding is not recorded",
     Why.ABOVE_MAINTENANCE.value: "equity agrees, but is above maintenance margin even at the venue's own mark",
     Why.BETWEEN_CLOSES.value: "the price went there between two candle closes, which are all that the run was given",
-    Why.OUR_PRICE.value: "our price (the coin's last fill, or another market's close) was not where the venue's mark was",
+    Why.OUR_PRICE.value: "our price (the coin's last fill, another market's close) was not where the venue's mark was",
     WhyAlarm.NO_DEPOSIT.value: "no deposit in the records: the account starts with nothing",
-    WhyAlarm.INCOMPLETE.value: "the account owes money without a position, which the venue does not allow: records are missing",
+    WhyAlarm.INCOMPLETE.value: "the account owes money without a position: records are missing",
     WhyAlarm.PRICE.value: "equity fell below 1 % of notional by our prices",
 }
 
@@ -153,8 +154,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 class Run:
     """What a run says: account events and tier changes in order, and the instruments.
 
-    Columns: events ``event_time_ns, account, kind, instrument, lots, units``; tiers ``time_ns, account, tier_from,
-    tier_to, equity, maintenance_margin``; instruments ``instrument, underlying, lot_size``.
+    Columns: events ``frame, event_time_ns, account, kind, instrument, lots, units``; tiers ``frame, time_ns, account,
+    tier_to, equity``; instruments ``instrument, underlying, lot_size``.
     """
 
     events: pl.DataFrame
@@ -192,7 +193,11 @@ def compare(run: Run, records: Records, usdc: UsdcPrice = "market") -> Compariso
         history = histories.get(account, _History())
         before = history.at(time_ns + FILL_OFFSET_NS - 1)
         differences += before.exact() != _rebuilt(records, account, liquidation["time"])
-        rows.append(_row(liquidation, before, tiers.get(account, []), marks))
+        # A frame decides after all of its records, at the time of its first: what the liquidation's own frame decided
+        # came after it, whatever its time says.
+        frame = history.frame_from(time_ns + FILL_OFFSET_NS)
+        earlier = [change for change in tiers.get(account, []) if change.frame < frame]
+        rows.append(_row(liquidation, before, earlier, marks))
     return _comparison(rows, _alarms(records, histories, tiers), tiers, differences, usdc)
 
 
@@ -219,17 +224,19 @@ class _Standing:
 class _History:
     """One account's cash and positions after each of its events."""
 
+    frames: list[int] = field(default_factory=list)
     times_ns: list[int] = field(default_factory=list)
     standings: list[_Standing] = field(default_factory=list)
     coins: dict[str, tuple[str, Decimal]] = field(default_factory=dict)
 
-    def add(self, time_ns: int, units: int, instrument: str | None, lots: int) -> None:
+    def add(self, frame: int, time_ns: int, units: int, instrument: str | None, lots: int) -> None:
         last = self.standings[-1] if self.standings else _Standing(0, {}, self.coins)
         held = dict(last.lots)
         if instrument is not None and lots:
             held[instrument] = held.get(instrument, 0) + lots
             if not held[instrument]:
                 del held[instrument]
+        self.frames.append(frame)
         self.times_ns.append(time_ns)
         self.standings.append(_Standing(last.units + units, held, self.coins))
 
@@ -238,21 +245,27 @@ class _History:
         place = bisect_right(self.times_ns, time_ns)
         return self.standings[place - 1] if place else _Standing(0, {}, self.coins)
 
+    def frame_from(self, time_ns: int) -> int:
+        """Return the frame of the first event at or after a time; past every frame where there is none."""
+        place = bisect_left(self.times_ns, time_ns)
+        return self.frames[place] if place < len(self.frames) else _NO_FRAME
+
 
 def _histories(run: Run) -> dict[str, _History]:
     # Lot sizes are powers of ten: the shortest decimal of the double is the size itself.
     coins = {name: (underlying, Decimal(repr(lot_size))) for name, underlying, lot_size in run.instruments.iter_rows()}
     histories: dict[str, _History] = {}
-    columns = ("event_time_ns", "account", "instrument", "lots", "units")
-    for time_ns, account, instrument, lots, units in run.events.select(columns).iter_rows():
+    columns = ("frame", "event_time_ns", "account", "instrument", "lots", "units")
+    for frame, time_ns, account, instrument, lots, units in run.events.select(columns).iter_rows():
         if account not in SYSTEM_ACCOUNTS:
             history = histories.setdefault(account, _History(coins=coins))
-            history.add(time_ns, units, instrument, lots or 0)
+            history.add(frame, time_ns, units, instrument, lots or 0)
     return histories
 
 
 @dataclass(frozen=True, slots=True)
 class _TierChange:
+    frame: int
     time_ns: int
     tier: str
     equity: float
@@ -260,9 +273,9 @@ class _TierChange:
 
 def _tier_histories(run: Run) -> dict[str, list[_TierChange]]:
     histories: dict[str, list[_TierChange]] = {}
-    columns = ("time_ns", "account", "tier_to", "equity")
-    for time_ns, account, tier, equity in run.tiers.select(columns).iter_rows():
-        histories.setdefault(account, []).append(_TierChange(time_ns, tier, equity))
+    columns = ("frame", "time_ns", "account", "tier_to", "equity")
+    for frame, time_ns, account, tier, equity in run.tiers.select(columns).iter_rows():
+        histories.setdefault(account, []).append(_TierChange(frame, time_ns, tier, equity))
     return histories
 
 
@@ -342,7 +355,7 @@ def _row(liquidation: dict[str, Any], before: _Standing, tiers: Sequence[_TierCh
     notional, recorded = float(liquidation["liquidated_ntl_pos"]), float(liquidation["liquidated_account_value"])
     isolated = liquidation["leverage_type"] == "Isolated"
     quantities = {coin: float(quantity) for coin, quantity in before.quantities().items()}
-    tier, lead = _tier_at(tiers, time_ns + FILL_OFFSET_NS - 1)
+    tier, lead = _last_tier(tiers, time_ns + FILL_OFFSET_NS)
     equity = trigger = apart = at_mark = None
     why = Why.ISOLATED if isolated else Why.SEVERAL_COINS if quantities else Why.NO_POSITION
     if len(quantities) == 1:
@@ -401,18 +414,16 @@ def _tier_of(equity: float, notional: float) -> str:
     return "warning" if equity < initial else _HEALTHY
 
 
-def _tier_at(tiers: Sequence[_TierChange], time_ns: int) -> tuple[str, float | None]:
-    """Return the tier at a time, and for how many seconds it has been a liquidating one without a break."""
-    place = bisect_right([change.time_ns for change in tiers], time_ns)
-    if not place:
+def _last_tier(tiers: Sequence[_TierChange], time_ns: int) -> tuple[str, float | None]:
+    """Return the last tier, and for how many seconds at a time it has been a liquidating one without a break."""
+    if not tiers:
         return _HEALTHY, None
-    tier = tiers[place - 1].tier
-    if tier not in _LIQUIDATING:
-        return tier, None
-    since = place - 1
+    if tiers[-1].tier not in _LIQUIDATING:
+        return tiers[-1].tier, None
+    since = len(tiers) - 1
     while since and tiers[since - 1].tier in _LIQUIDATING:
         since -= 1
-    return tier, (time_ns - tiers[since].time_ns) / _SECOND_NS
+    return tiers[-1].tier, (time_ns - tiers[since].time_ns) / _SECOND_NS
 
 
 # -- false alarms ----------------------------------------------------------------------------------------------------
@@ -441,7 +452,8 @@ def _alarms(records: Records, histories: dict[str, _History], tiers: dict[str, l
         episodes = list(_episodes(tiers[account]))
         if not episodes:
             continue
-        first, last = episodes[0][0], episodes[-1][1]
+        first = episodes[0][0]
+        last = max(change.frame for change in tiers[account])
         out.append(
             AlarmRow(
                 account=account,
@@ -455,13 +467,13 @@ def _alarms(records: Records, histories: dict[str, _History], tiers: dict[str, l
     return out
 
 
-def _why_alarm(funded: bool, history: _History, until_ns: int) -> WhyAlarm:
+def _why_alarm(funded: bool, history: _History, last_frame: int) -> WhyAlarm:
     if not funded:
         return WhyAlarm.NO_DEPOSIT
     owes = any(
         not standing.lots and standing.units < 0
-        for time_ns, standing in zip(history.times_ns, history.standings, strict=True)
-        if time_ns <= until_ns + FILL_OFFSET_NS
+        for frame, standing in zip(history.frames, history.standings, strict=True)
+        if frame <= last_frame
     )
     return WhyAlarm.INCOMPLETE if owes else WhyAlarm.PRICE
 

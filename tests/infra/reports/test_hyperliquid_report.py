@@ -45,7 +45,7 @@ def the_records(*, recorded: float = 0.85, leverage_type: str = "Cross") -> Reco
 
 
 def the_run(tiers: list[tuple[float, str, str, str, float]], *, deposit: int = 10_850_000) -> Run:
-    """The ledger's records of the same, and tier changes as (seconds, account, from, to, equity)."""
+    """The ledger's records of the same, and tier changes as (seconds, account, from, to, equity); a frame a second."""
     events = [
         (moment(0), 0, "alice", "transfer", None, 0, deposit),
         (moment(10), FILL_OFFSET_NS, "alice", "fill", "ARB-PERP", 1000, -110_000_000),
@@ -54,17 +54,13 @@ def the_run(tiers: list[tuple[float, str, str, str, float]], *, deposit: int = 1
     ]
     return Run(
         events=pl.DataFrame(
-            [(nanoseconds(time) + offset, *rest) for time, offset, *rest in events],
-            ["event_time_ns", "account", "kind", "instrument", "lots", "units"],
+            [((time - NOON).seconds, nanoseconds(time) + offset, *rest) for time, offset, *rest in events],
+            ["frame", "event_time_ns", "account", "kind", "instrument", "lots", "units"],
             orient="row",
         ),
         tiers=pl.DataFrame(
-            [
-                (nanoseconds(moment(at)), account, before, after, equity, 1.0)
-                for at, account, before, after, equity in tiers
-            ],
-            {"time_ns": pl.Int64, "account": pl.String, "tier_from": pl.String, "tier_to": pl.String}
-            | {"equity": pl.Float64, "maintenance_margin": pl.Float64},
+            [(int(at), nanoseconds(moment(at)), account, after, equity) for at, account, _, after, equity in tiers],
+            {"frame": pl.Int64, "time_ns": pl.Int64, "account": pl.String, "tier_to": pl.String, "equity": pl.Float64},
             orient="row",
         ),
         instruments=pl.DataFrame([("ARB-PERP", "ARB", 0.1)], ["instrument", "underlying", "lot_size"], orient="row"),
@@ -89,6 +85,20 @@ def test_a_liquidation_that_we_saw_coming_agrees_and_leads() -> None:
     assert row.lead_seconds == pytest.approx(8.5)
     assert row.why == Why.AGREES.value
     assert (out.equity_agrees, out.rebuild_differences, out.false_alarms) == (1, 0, 0)
+
+
+def test_what_the_liquidation_s_own_frame_decides_comes_after_it() -> None:
+    """Fails if a tier is counted as early because a frame carries the time of its first record."""
+    run = the_run([(20, "alice", "healthy", "warning", 1.9), (40, "alice", "warning", "bankrupt", -0.15)])
+    frames = pl.col("frame")
+    one_frame = Run(
+        run.events.with_columns(pl.when(frames >= 40).then(40).otherwise(frames).alias("frame")),
+        run.tiers,
+        run.instruments,
+    )
+
+    assert compare(run, the_records()).rows[0].tier == "bankrupt"
+    assert compare(one_frame, the_records()).rows[0].tier == "warning"
 
 
 def test_a_price_that_did_not_follow_is_told_from_a_history_that_is_incomplete() -> None:
