@@ -45,7 +45,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class RiskCheckpoint:
-    """The market's state, which all processes share, one sealed file a shard, and when the last full state was given."""
+    """The market's state, shared by all processes, one sealed file a shard, and when the last full state was given."""
 
     market: bytes
     shards: dict[int, bytes]

@@ -44,6 +44,8 @@ _ASSET, _POSITION = int(DeltaKind.ASSET), int(DeltaKind.POSITION)
 _FEES, _BRIDGE = int(FEES_NUMBER), int(BRIDGE_NUMBER)
 _ROOM_LEGS = 6  # journal entries that one leg may write
 _OVERFLOW = -1
+# Products at or above this, as floats, may not fit a signed 64-bit integer.
+_PRODUCT_END = 9.2e18
 
 
 class BookOverflow(Exception):  # noqa: N818 - an invariant of ours, halted on
@@ -679,7 +681,7 @@ def _pay(  # type: ignore[no-untyped-def]
         place = places[n]
         held = lots[place]
         units = held * units_per_lot
-        if abs(float(held) * float(units_per_lot)) >= 9.2e18:
+        if abs(float(held) * float(units_per_lot)) >= _PRODUCT_END:
             return paid, _OVERFLOW
         balance, fits = _add(cash[row, asset], units)
         if not fits:

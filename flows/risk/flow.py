@@ -3,7 +3,7 @@
 from bytewax import operators as op
 from bytewax.dataflow import Stream, operator
 
-from flows.passages import Written, Decided, RiskStage
+from flows.passages import Decided, RiskStage, Written
 
 
 @operator

@@ -88,7 +88,8 @@ class LocalRisk:
             self._first_frame = frame.number + 1
         checkpoint = None
         if written.checkpoint is not None:
-            assert frames and frames[-1].kind is FrameKind.BARRIER, "checkpoints are taken at barriers"
+            assert frames, "a checkpoint belongs to a barrier"
+            assert frames[-1].kind is FrameKind.BARRIER, "checkpoints are taken at barriers"
             market, shards = self.risk.checkpoint()
             checkpoint = RiskCheckpoint(market, shards, self._clock.last_period)
         return Decided(written, frames, period, checkpoint)

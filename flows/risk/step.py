@@ -25,7 +25,7 @@ from flows.screening.policy import ScreeningPolicy
 from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.ids import FIRST_ACCOUNT_NUMBER
 from schemas.ledger import AccountRecord, AssetRecord, Frame, FrameKind, LegKind
-from schemas.results import MARKET, RESULT, Deltas, ResultKind, Results, Tier, empty_results
+from schemas.results import MARKET, RESULT, Deltas, ResultKind, Results, Tier, empty_results, join_results
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -97,7 +97,7 @@ class Risk:
         return None
 
     def _close_period(self, frame: Frame) -> Period:
-        results = np.concatenate(self._results) if self._results else empty_results()
+        results = join_results(self._results)
         self._results = []
         return Period(frame, results, self.book.take_deltas(), self.book.update_state_hash())
 
@@ -139,7 +139,7 @@ class Risk:
         self._publish_decidability(instant, chunks)
         if not chunks:
             return empty_results()
-        results = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+        results = chunks[0] if len(chunks) == 1 else join_results(chunks)
         results = results[np.argsort(results["account"], kind="stable")]
         results["frame"] = frame.number
         results["time_ns"] = frame.time_ns
@@ -151,9 +151,7 @@ class Risk:
         evaluation = evaluate(book, instant, rows, self.models)
         waits = evaluation.undecidable
         self._publish_suspensions(rows, waits, chunks)
-        tier_now = tiers(
-            evaluation.equity, evaluation.initial_margin, evaluation.maintenance_margin, instant.ladder
-        )
+        tier_now = tiers(evaluation.equity, evaluation.initial_margin, evaluation.maintenance_margin, instant.ladder)
         tier_before = book.tier[rows]
         changed = np.flatnonzero(~waits & (tier_now != tier_before))
         if changed.shape[0]:
@@ -170,9 +168,7 @@ class Risk:
             chunk["instrument"] = instrument
             chunk["amount"] = lots
             chunks.append(chunk)
-        ordered = np.flatnonzero(
-            ~waits & ((tier_now >= int(Tier.LIQUIDATING)) | (book.order_count[rows] > 0))
-        )
+        ordered = np.flatnonzero(~waits & ((tier_now >= int(Tier.LIQUIDATING)) | (book.order_count[rows] > 0)))
         if ordered.shape[0]:
             chosen = rows[ordered]
             chunk = orders(
@@ -255,10 +251,7 @@ class Risk:
 
     def _publish_decidability(self, instant: Instant, chunks: list[Results]) -> None:
         """Say which prices were lost and found; by the process that holds shard 0, so that it is said once."""
-        if (
-            self._value_decidable is instant.value_decidable
-            and self._asset_decidable is instant.asset_decidable
-        ):
+        if self._value_decidable is instant.value_decidable and self._asset_decidable is instant.asset_decidable:
             return
         for before, now, what in (
             (self._asset_decidable, instant.asset_decidable, 0),
@@ -345,7 +338,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
     """Return the results of several processes' shards in their one order, (frame, account, index)."""
     if len(parts) == 1:
         return parts[0]
-    rows = np.concatenate(parts)
+    rows = join_results(parts)
     return rows[np.lexsort((rows["index"], rows["account"], rows["frame"]))]
 
 

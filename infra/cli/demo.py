@@ -8,7 +8,18 @@ import typer
 from rich.table import Table
 
 from infra.cli.output import FAILED, console, errors, fail, print_json
-from infra.cli.replay import ChainKind, ChainOption, Engine, EngineOption, Json, Shards, Workers, run, show_summary
+from infra.cli.replay import (
+    ChainKind,
+    ChainOption,
+    Engine,
+    EngineOption,
+    Json,
+    Shards,
+    Workers,
+    run,
+    show_summary,
+    suggest,
+)
 from infra.demo.generate import ACCOUNTS, HOURS, SEED, generate
 from infra.files.query import SnapshotQuery
 from infra.run import replay as runs
@@ -76,11 +87,7 @@ def demo(
         else:
             _show(replayed, place / "run", failed)
             if out is not None:
-                console.print(
-                    f'\nThe run is in {out}/run. Ask it:\n  tidegate query "SELECT * FROM closest_to_liquidation" '
-                    f"--out {out}/run\n  tidegate verify {out}/run",
-                    markup=False,
-                )
+                suggest(place / "run")
             else:
                 console.print("\nNothing was kept: --out DIR keeps the run, for tidegate query and tidegate verify.")
     if failed:
@@ -100,7 +107,8 @@ def _show(replayed: runs.Replayed, place: Path, failed: list[str]) -> None:
     console.print()
     show_summary(replayed)
     console.print(
-        "checks of sql/checks: " + (f"FAILED: {', '.join(failed)}" if failed else "all pass, cash and positions sum to 0")
+        "checks of sql/checks: "
+        + (f"FAILED: {', '.join(failed)}" if failed else "all pass, cash and positions sum to 0")
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,6 +27,8 @@ from schemas.checkpoint import CheckpointError
 from schemas.failures import Refused
 from schemas.ledger import Genesis, LedgerError
 from schemas.parameters import validate
+
+_REASONS_SHOWN: Final = 4
 
 
 class Engine(StrEnum):
@@ -108,7 +110,7 @@ def replay(
         print_json(replayed.summary | {"seconds": replayed.seconds, "out": str(out)})
     else:
         show_summary(replayed)
-        console.print(f"\nThe run is in {out}. Ask it: tidegate query \"SELECT * FROM tier_history\" --out {out}", markup=False)
+        suggest(out)
 
 
 def run(options: runs.Options) -> runs.Replayed:
@@ -126,6 +128,13 @@ def run(options: runs.Options) -> runs.Replayed:
         fail(f"stopped; the same command resumes the run in {options.out}", 130)
     except HALTS as error:
         fail(f"{error}")
+
+
+def suggest(out: Path) -> None:
+    """Say what can be done with a finished run."""
+    console.print(f"\nThe run is in {out}. What next:", markup=False)
+    console.print(f'  tidegate query "FROM closest_to_liquidation" --out {out}', markup=False)
+    console.print(f"  tidegate verify {out}", markup=False)
 
 
 @contextmanager
@@ -174,10 +183,8 @@ def show_summary(replayed: runs.Replayed) -> None:
             "dead letters": _dead_letters(summary["dead_letters"], tallies),
             "frames": summary["frames"],
             "tier changes": f"{tallies.get('tier_changed', 0):,}" + _worst_tiers(tallies),
-            "liquidation orders": f"{tallies.get('order_opened', 0):,} opened, {tallies.get('order_grown', 0):,} grown, "
-            f"{tallies.get('order_cancelled', 0):,} cancelled",
-            "withdrawals": f"{tallies.get('withdrawal_accepted', 0):,} paid, "
-            f"{tallies.get('withdrawal_refused', 0):,} refused",
+            "liquidation orders": _counts(tallies, "order", "opened", "grown", "cancelled"),
+            "withdrawals": _counts(tallies, "withdrawal", "accepted", "refused"),
             "settlement": _settlement(summary),
             "digest": summary["digest"],
             "time": f"{seconds:.1f} s, {summary['events'] / seconds:,.0f} events/s"
@@ -187,13 +194,17 @@ def show_summary(replayed: runs.Replayed) -> None:
     )
 
 
+def _counts(tallies: Mapping[str, int], noun: str, *verbs: str) -> str:
+    return ", ".join(f"{tallies.get(f'{noun}_{verb}', 0):,} {verb}" for verb in verbs)
+
+
 def _dead_letters(count: int, tallies: Mapping[str, int]) -> str:
     reasons = sorted(
         ((number, name.removeprefix("dead_letters.")) for name, number in tallies.items() if name.startswith("dead_")),
         key=lambda reason: (-reason[0], reason[1]),
     )
-    shown = ", ".join(f"{name} {number}" for number, name in reasons[:4])
-    more = f", {len(reasons) - 4} more reasons" if len(reasons) > 4 else ""
+    shown = ", ".join(f"{name} {number}" for number, name in reasons[:_REASONS_SHOWN])
+    more = f", {len(reasons) - _REASONS_SHOWN} more reasons" if len(reasons) > _REASONS_SHOWN else ""
     return f"{count:,}" + (f" ({shown}{more})" if shown else "")
 
 

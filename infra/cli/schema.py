@@ -17,7 +17,9 @@ def event_schema(kind: type[Event]) -> dict[str, Any]:
 
 
 def schema(
-    event_type: Annotated[str | None, typer.Argument(help="An event type such as fill; all types where left out.")] = None,
+    event_type: Annotated[
+        str | None, typer.Argument(help="An event type such as fill; all types where left out.")
+    ] = None,
     *,
     parameters: Annotated[bool, typer.Option("--parameters", help="Schemas of parameter sets instead.")] = False,
     names: Annotated[bool, typer.Option("--names", help="Only list what there is.")] = False,

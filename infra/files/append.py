@@ -65,12 +65,17 @@ class AppendFile:
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data`` so that a reader, or a crash, sees the old content or the new, whole."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    write_synced(temporary, data)
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and put its content on the disk; its name may still be lost."""
+    with path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def sync_directory(path: Path) -> None:

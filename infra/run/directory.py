@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from flows.passages import RiskCheckpoint
-from infra.files.append import sync_directory, write_atomically
+from infra.files.append import sync_directory, write_atomically, write_synced
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ledger import Genesis
 
@@ -147,7 +147,9 @@ class RunDirectory:
         files = {**stages, "market": risk.market, "barrier": seal_envelope("barrier", 1, barrier)}
         files.update({f"shard-{shard:05d}": data for shard, data in risk.shards.items()})
         for file, data in files.items():
-            write_atomically(folder / f"{file}.checkpoint", data)
+            # The folder is new and nothing names it before the commit does: no file in it needs a rename of its own.
+            write_synced(folder / f"{file}.checkpoint", data)
+        sync_directory(folder)
         sync_directory(self.checkpoints)
         return name
 

@@ -99,9 +99,7 @@ def encode_instant(instant: Instant) -> bytes:
             columns[field.name] = (value.dtype.str, list(value.shape), value.tobytes())
         elif isinstance(value, bool | int):
             scalars[field.name] = value
-    return _encoder.encode(
-        (columns, scalars, instant.ladder.model_dump_json(), instant.liquidation.model_dump_json())
-    )
+    return _encoder.encode((columns, scalars, instant.ladder.model_dump_json(), instant.liquidation.model_dump_json()))
 
 
 def decode_instant(data: bytes) -> Instant:

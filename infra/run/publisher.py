@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -22,15 +22,15 @@ from flows.passages import RiskPeriod, Shown
 from flows.settlement.batch import Batch
 from flows.settlement.step import Settlement
 from infra.chain.batches import BatchesWriter
-from infra.chain.contract import HEAD_CALL, ContractHead, decode_head
-from infra.chain.embedded import EmbeddedChain
-from infra.chain.outbox import Outbox
-from infra.chain.writer import ChainWriter
 from infra.files.append import AppendFile
 from infra.files.ledger import DeadLetterWriter, LedgerPosition, LedgerWriter
 from infra.files.snapshots import SnapshotStore
 from infra.run.directory import COMMIT_VERSION, Commit, RunDirectory
 from schemas.results import ResultKind, Tier
+
+if TYPE_CHECKING:
+    from infra.chain.contract import ContractHead
+    from infra.chain.writer import ChainWriter
 
 LEDGER: Final = "ledger"
 RESULTS: Final = "results.bin"
@@ -79,14 +79,12 @@ class Publisher:
             self._dead_letters.truncate_to(commit.dead_letters)
             self._batches.truncate_to(commit.batches)
             self._snapshot.roll_back(commit.snapshot)
-        self._outbox: Outbox | None = None
         self._writer: ChainWriter | None = None
         if chain == "embedded":
-            self._outbox = Outbox(path / OUTBOX, durable=False)
-            if commit is not None:
-                self._outbox.truncate_after(commit.batch_number)
-            embedded = EmbeddedChain.replay(self._outbox)
-            self._writer = ChainWriter(embedded, self._outbox, embedded.signer(), Settlement().root)
+            # Seconds of imports that a run without a chain does not need.
+            from infra.chain.embedded import embedded_writer  # noqa: PLC0415
+
+            self._writer = embedded_writer(path / OUTBOX, last_batch=self.batch_number, genesis_root=Settlement().root)
 
     def publish(self, shown: Shown) -> None:
         """Write one passage; commit where it carries checkpoints."""
@@ -125,8 +123,8 @@ class Publisher:
         assert decided.written.checkpoint is not None
         assert settled.checkpoint is not None
         assert shown.checkpoint is not None
-        if self._outbox is not None:
-            self._outbox.sync()
+        if self._writer is not None:
+            self._writer.outbox.sync()
         self._batches.sync()
         checkpoint = self._directory.write_checkpoint(
             barrier.number,
@@ -159,10 +157,12 @@ class Publisher:
         self._directory.write_commit(commit)
         self.last_commit = commit
 
-    def chain_head(self) -> ContractHead | None:
+    def chain_head(self) -> "ContractHead | None":
         """Return the contract's last batch and root; None without a chain, or before the first batch."""
         if self._writer is None:
             return None
+        from infra.chain.contract import HEAD_CALL, decode_head  # noqa: PLC0415
+
         return decode_head(self._writer.chain.call(self._writer.contract, HEAD_CALL))
 
     def close(self) -> None:
@@ -171,8 +171,8 @@ class Publisher:
         self._results.close()
         self._dead_letters.close()
         self._batches.close()
-        if self._outbox is not None:
-            self._outbox.close()
+        if self._writer is not None:
+            self._writer.outbox.close()
 
 
 def next_digest(digest: bytes, period: RiskPeriod, batch: Batch | None) -> bytes:

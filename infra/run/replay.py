@@ -67,9 +67,9 @@ class Progress:
 
     scanning: bool
     bytes_done: int
-    bytes_total: int
-    ledger_time_ns: int
-    counts: Counts
+    bytes_total: int = 0
+    ledger_time_ns: int = 0
+    counts: Counts = field(default_factory=Counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,19 @@ def replay(options: Options, show: Callable[[Progress], None] = lambda progress:
     LedgerError, CheckpointError, ConservationError, BookOverflow, ChainHaltedError, WorkerFailed : a halt; the run
         stays at its last commit.
     """
+    work = options.out.with_name(options.out.name + ".sorting")
     log = EventLog(
         options.inputs,
-        work=options.out.with_name(options.out.name + ".sorting"),
-        on_scan=lambda done: show(Progress(True, done, 0, 0, Counts())),
+        work=work,
+        on_scan=lambda done: show(Progress(scanning=True, bytes_done=done)),
     )
     try:
         directory, commit = RunDirectory.prepare(options.out, _description(options))
         return _run(options, log, directory, commit, show)
     finally:
         log.close()
+        if work.is_dir() and not any(work.iterdir()):
+            work.rmdir()
 
 
 def _run(
@@ -116,7 +119,13 @@ def _run(
         commit,
         chain=options.chain,
         on_passage=lambda counts, time_ns: show(
-            Progress(False, log.bytes_read, log.bytes_total, time_ns, publisher.counts)
+            Progress(
+                scanning=False,
+                bytes_done=log.bytes_read,
+                bytes_total=log.bytes_total,
+                ledger_time_ns=time_ns,
+                counts=publisher.counts,
+            )
         ),
     )
     last_commit = started

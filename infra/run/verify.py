@@ -21,8 +21,6 @@ from flows.risk.step import Risk
 from flows.settlement.batch import Batch, encode_batch
 from flows.settlement.step import Settlement
 from infra.chain.batches import read_batches
-from infra.chain.outbox import Outbox
-from infra.chain.verify import verify as verify_chain
 from infra.files.ledger import LedgerPosition, read_frames
 from infra.files.snapshots import damaged_files
 from infra.run.directory import Commit, RunDirectory, RunDirectoryError
@@ -96,14 +94,10 @@ class _Checked:
 
     def verified(self, difference: Difference | None) -> Verified:
         """Return the answer."""
-        return Verified(
-            self.frames, self.results, self.batches, self.chain_batches, self.digest.hex(), difference
-        )
+        return Verified(self.frames, self.results, self.batches, self.chain_batches, self.digest.hex(), difference)
 
 
-def _decide_again(
-    directory: RunDirectory, commit: Commit, checked: _Checked, show: Callable[[int, int], None]
-) -> None:
+def _decide_again(directory: RunDirectory, commit: Commit, checked: _Checked, show: Callable[[int, int], None]) -> None:
     description = directory.description()
     models = margin_models()
     shard_count = description.shard_count
@@ -179,6 +173,10 @@ def _short(value: Any) -> str:
 def _chain_again(path: Path, checked: _Checked) -> None:
     if not (path / OUTBOX).exists():
         return
+    # Seconds of imports that a run without a chain does not need.
+    from infra.chain.outbox import Outbox  # noqa: PLC0415
+    from infra.chain.verify import verify as verify_chain  # noqa: PLC0415
+
     outbox = Outbox(path / OUTBOX, durable=False)
     try:
         answer = verify_chain(read_batches(path / BATCHES), outbox)

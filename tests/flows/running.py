@@ -77,7 +77,11 @@ class Published:
     def digest(self) -> str:
         """Return a digest of what any process count, engine and shard count must publish alike."""
         digest = blake2b(digest_size=16)
-        for part in (self.all_results().tobytes(), repr(self.hashes).encode(), *(encode_batch(batch) for batch in self.batches)):
+        for part in (
+            self.all_results().tobytes(),
+            repr(self.hashes).encode(),
+            *(encode_batch(batch) for batch in self.batches),
+        ):
             digest.update(part)
         for file in self.files:
             digest.update(f"{file.relative_path} {file.rows.num_rows}".encode())
@@ -90,7 +94,11 @@ def _shard_columns(names: Sequence[str]) -> list[str]:
 
 
 def some_stages(
-    *, genesis: Genesis = GENESIS, shard_count: int = 4, snapshot_period_ns: int = 60 * SECOND_NS, checkpoints: bool = False
+    *,
+    genesis: Genesis = GENESIS,
+    shard_count: int = 4,
+    snapshot_period_ns: int = 60 * SECOND_NS,
+    checkpoints: bool = False,
 ) -> Stages:
     """Return the stages of a new ledger, all shards in this process."""
     models = margin_models()

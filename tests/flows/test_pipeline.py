@@ -9,7 +9,6 @@ import pytest
 from flows.intake.ledger import Intake
 from flows.intake.stage import IntakeStage
 from flows.margin.registry import margin_models
-from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.passages import EventBatch
 from flows.pipeline import Stages, run_plain
@@ -84,9 +83,7 @@ def a_bad_day() -> list[Event]:
             events.append(fill)
             number += 3
         if second % 15 == 7:
-            events.append(
-                a_withdrawal("1500", account=f"trader-{second % 24}", number=number, time_ns=time_ns + 2)
-            )
+            events.append(a_withdrawal("1500", account=f"trader-{second % 24}", number=number, time_ns=time_ns + 2))
     events.append(a_settlement_price("43000", time_ns=EXPIRY_NS))
     return events
 

@@ -48,7 +48,9 @@ class Campaign:
         summary: dict[str, object] = json.loads(finished.stdout)
         return summary
 
-    def killed(self, out: Path, *, kills: int, seed: int, options: tuple[str, ...] = ()) -> tuple[dict[str, object], list[int]]:
+    def killed(
+        self, out: Path, *, kills: int, seed: int, options: tuple[str, ...] = ()
+    ) -> tuple[dict[str, object], list[int]]:
         """Kill the run at random moments, resuming each time; return the last summary and the frames resumed at."""
         rng = random.Random(seed)
         resumed_at: list[int] = []

@@ -25,7 +25,9 @@ def quiet(campaign: Campaign) -> tuple[dict[str, Any], Path]:
     return campaign.undisturbed(out), out
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--engine", "bytewax")], ids=["plain", "workers", "bytewax"])
+@pytest.mark.parametrize(
+    "options", [(), ("--workers", "2"), ("--engine", "bytewax")], ids=["plain", "workers", "bytewax"]
+)
 def test_killed_and_resumed_runs_publish_the_same_files(
     campaign: Campaign, quiet: tuple[dict[str, Any], Path], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
