@@ -225,7 +225,7 @@ def _polish(problem: _Problem, start: _Unknowns) -> _Unknowns:
         return out
 
     def jacobian(unknowns: _Unknowns) -> npt.NDArray[np.float64]:
-        lowest, b, rho, m, sigma = unknowns
+        _, b, rho, m, sigma = unknowns
         x = problem.k - m
         root = np.sqrt(x * x + sigma * sigma)
         rest = np.sqrt(1.0 - rho * rho)

@@ -39,6 +39,7 @@ class Usdc(Enum):
 
 
 def import_(
+    *,
     kind: Annotated[Kind, typer.Argument(help="Which public format.", show_default=False)],
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Its files, or a folder.", show_default=False)],
     out: Annotated[

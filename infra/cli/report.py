@@ -25,6 +25,7 @@ class Subject(Enum):
 
 
 def report(
+    *,
     subject: Annotated[Subject, typer.Argument(help="What to hold the run against.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Directory of the run.", show_default=False)],
     data: Annotated[

@@ -170,7 +170,7 @@ def events(
     if progress is not None:
         progress("sizing deposits", 0, 1)
     book = synthetic_book(tradables, opening=opening, opened_ns=opened_ns, accounts=accounts, seed=seed)
-    return [*market, *book.events], _summary(snapshots, fitted, market, book, every_ns)
+    return [*market, *book.events], _summary(fitted, market, book, every_ns)
 
 
 @dataclass(slots=True)
@@ -487,9 +487,7 @@ def _fit_row(report: ExpiryReport, snapshot: Snapshot) -> FitRow:
     )
 
 
-def _summary(
-    snapshots: list[Snapshot], fitted: _Fitted, market: list[Event], book: SyntheticBook, every_ns: int
-) -> DeribitSummary:
+def _summary(fitted: _Fitted, market: list[Event], book: SyntheticBook, every_ns: int) -> DeribitSummary:
     good = [row for row in fitted.rows if row.refused is None and row.rms_vol_points is not None]
     rms = np.array([row.rms_vol_points for row in good])
     against_mark = np.array([row.mark_rms_vol_points for row in good if row.mark_rms_vol_points is not None])
@@ -518,8 +516,7 @@ def _summary(
             f"source {INTERPOLATED}: index, forwards, smiles and marks, every {every_ns // SECOND_NS} s",
             f"{settlements} settlement prices: the interpolated index at expiry",
             f"source {PAR}: USDC/USD is 1",
-            f"{len(book.accounts)} accounts from {book.accounts[0].account}: positions, deposits and opening fills "
-            f"against house, seed {book.seed}",
+            f"{len(book.accounts)} accounts and all that they hold, from {book.accounts[0].account}, seed {book.seed}",
             *[f"{currency}-PERPETUAL has no recorded mark: it is worth the index" for currency in held],
         ],
         rows=fitted.rows,

@@ -38,7 +38,7 @@ _TRIAL_MULTIPLE: Final = 20.0
 _NOTIONAL_MEDIAN: Final = 60_000.0
 _NOTIONAL_SPREAD: Final = 1.2
 # The multiple of maintenance margin that equity starts at, less one: median and spread (of the logarithm).
-_CUSHION_MEDIAN: Final = 5.0
+_CUSHION_MEDIAN: Final = 10.0
 _CUSHION_SPREAD: Final = 1.2
 # Shares of accounts, or of a style's accounts.
 _LONG: Final = 0.65

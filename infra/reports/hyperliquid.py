@@ -461,13 +461,13 @@ def _alarms(records: Records, histories: dict[str, _History], tiers: dict[str, l
                 episodes=len(episodes),
                 seconds=sum(until - since for since, until, _ in episodes) / _SECOND_NS,
                 lowest_equity=min(lowest for _, _, lowest in episodes),
-                why=_why_alarm(account in funded, histories[account], last).value,
+                why=_why_alarm(histories[account], last, funded=account in funded).value,
             )
         )
     return out
 
 
-def _why_alarm(funded: bool, history: _History, last_frame: int) -> WhyAlarm:
+def _why_alarm(history: _History, last_frame: int, *, funded: bool) -> WhyAlarm:
     if not funded:
         return WhyAlarm.NO_DEPOSIT
     owes = any(

@@ -109,7 +109,7 @@ def test_calendar_arbitrage_is_refused() -> None:
     """Fails if a later expiry with far less total variance than an earlier one becomes a surface."""
     out = Calibration().step(a_chain({NEAR: a_slice(NEAR, level=0.9), FAR: a_slice(FAR, level=0.3)}))
 
-    assert [report.refused for report in out.reports][0] is None
+    assert out.reports[0].refused is None
     assert out.reports[1].refused in (RefusalReason.CALENDAR, RefusalReason.POOR_FIT)
     assert sum(isinstance(event, OracleVol) for event in out.events) == 1
 

@@ -46,10 +46,9 @@ def small_folder(folder: Path) -> Path:
     time = pl.Datetime("ms", "UTC")
     pl.DataFrame(
         fills,
-        schema={"time": time, "user": pl.String, "coin": pl.String, "side": pl.String}
-        | {"px": pl.Float64, "sz": pl.Float64, "crossed": pl.Boolean},
+        schema=["time", "user", "coin", "side", "px", "sz", "crossed"],
         orient="row",
-    ).write_parquet(folder / "hyperliquid_2023_fills.parquet")
+    ).cast({"time": time}).write_parquet(folder / "hyperliquid_2023_fills.parquet")
     pl.DataFrame(
         [(moment(0), ALICE, 5.5), (moment(10), "0xca401", 0.000001), (moment(50), ALICE, -1.25)],
         schema={"time": time, "user": pl.String, "delta_usd": pl.Float64},
@@ -57,10 +56,9 @@ def small_folder(folder: Path) -> Path:
     ).write_parquet(folder / "hyperliquid_2023_ledger_updates.parquet")
     pl.DataFrame(
         [(moment(40), ALICE, 279.4, 2.7, "Cross")],
-        schema={"time": time, "user": pl.String, "liquidated_ntl_pos": pl.Float64}
-        | {"liquidated_account_value": pl.Float64, "leverage_type": pl.String},
+        schema=["time", "user", "liquidated_ntl_pos", "liquidated_account_value", "leverage_type"],
         orient="row",
-    ).write_parquet(folder / "hyperliquid_2023_liquidations.parquet")
+    ).cast({"time": time}).write_parquet(folder / "hyperliquid_2023_liquidations.parquet")
     return folder
 
 
