@@ -75,7 +75,9 @@ def to_units(text: str, decimals: int) -> int:
     Refused : not a plain decimal, too many decimals, or outside a signed 64-bit integer.
     """
     integer, places = decimal_parts(text)
-    if places <= decimals:
+    if places == decimals:
+        units = integer
+    elif places < decimals:
         units = integer * 10 ** (decimals - places)
     else:
         units, rest = divmod(integer, 10 ** (places - decimals))

@@ -66,9 +66,8 @@ class IdTable:
         queries = np.frombuffer(b"".join(keys), dtype=np.uint64).reshape(-1, 2)
         found = _find(self._rows, self._index, queries)
         for place in np.flatnonzero(found >= 0).tolist():
-            row = int(found[place])
-            if row >= self._start:
-                self.found[keys[place]] = row
+            # Rows that left the window may be among them: ``get`` looks at their time.
+            self.found[keys[place]] = int(found[place])
 
     def get(self, key: bytes, ledger_time_ns: int) -> bytes | None:
         """Return the row of a key of the last block, if it is within the window, else None."""

@@ -242,6 +242,7 @@ class Intake:
         self._duplicates.look_up([key for key in event_keys if key], fill_keys)
         next_fill_key = iter(fill_keys).__next__
         positions = self.positions
+        recent = self._duplicates.events.recent
         out = self._out
         for (event, raw, stream, offset, position), key in zip(block, event_keys, strict=True):
             if isinstance(event, DeadLetter):
@@ -270,7 +271,10 @@ class Intake:
                     out = self._out
             self._ledger_time_ns = time_ns
             self._beats = 0
-            self._duplicates.events.put(key, EVENT_ROW.pack(key, time_ns, content))
+            if key in recent:
+                self._duplicates.events.put(key, EVENT_ROW.pack(key, time_ns, content))
+            else:
+                recent[key] = EVENT_ROW.pack(key, time_ns, content)
             out.counts.accepted += 1
             if isinstance(event, Fill):
                 self._take_fill(event, cast(Trade, entry), fill_key)

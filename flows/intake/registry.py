@@ -69,9 +69,10 @@ from schemas.parameters import validate
 RATE_MAX: Final = 10.0
 IMPLIED_VOL_MAX: Final = 10.0
 VOL_POINTS_MAX: Final = 512
+_POWERS_OF_TEN: Final = tuple(10**power for power in range(25))
 _ASSETS_MAX: Final = 0xFFFF
 # Prices and sizes repeat; a cache of this many strings an instrument is cheaper than parsing them again.
-_CACHED_STRINGS_MAX: Final = 256
+_CACHED_STRINGS_MAX: Final = 1024
 
 # What makes two observations the same one: the second opens a new frame. None: not an observation.
 ObservationKey = tuple[str | int, ...] | None
@@ -662,7 +663,7 @@ def _whole(text: str, factor: tuple[int, int], cache: dict[str, int], reason: Fa
     """Return a decimal string as a whole number of steps."""
     integer, decimals = decimal_parts(text)
     count: int
-    count, rest = divmod(integer * factor[0], factor[1] * 10**decimals)
+    count, rest = divmod(integer * factor[0], factor[1] * _POWERS_OF_TEN[decimals])
     if rest:
         raise Refused(reason, f"{text} is not a multiple of {step}")
     in_range(count)

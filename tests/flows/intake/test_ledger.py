@@ -2,13 +2,24 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pytest
 
 from flows.intake.decode import Stream, decode
 from flows.intake.ledger import CheckpointError, Intake
-from schemas.events import Event
+from schemas.events import Event, InstrumentHalted, SettlementPrice
 from schemas.failures import Origin
-from schemas.ledger import Frame, FrameKind, Genesis, check_link, decode_frame, decode_positions
+from schemas.ids import HOUSE_NUMBER
+from schemas.ledger import (
+    Frame,
+    FrameKind,
+    Genesis,
+    check_link,
+    decode_frame,
+    decode_positions,
+    encode_frame,
+    leg_shards,
+)
 from tests.flows.intake.builders import (
     MODELS,
     SECOND,
@@ -165,6 +176,8 @@ def test_a_fill_at_an_expiry_opens_its_frame() -> None:
     assert _shape(frames) == [(0, 1, 2), (10, 0, 4)]
     skipped = frames_of([listed, event_fill(1, at=5), event_fill(2, at=11)])
     assert _shape(skipped) == [(0, 1, 2), (10, 0, 0), (11, 0, 2)]
+    priced = frames_of([listed, event_price(1, at=3), *fills])
+    assert _shape(priced) == [(0, 1, 0), (3, 1, 2), (10, 0, 4)]
 
 
 def test_late_events_take_their_place_at_the_end() -> None:
@@ -282,9 +295,106 @@ def test_a_damaged_checkpoint_is_refused() -> None:
         Intake.restore(data[:4] + b"\x09\x00" + data[6:])
 
 
+def test_every_passage_of_a_long_silence_can_be_gone_on_from() -> None:
+    """A resume in the middle of a gap must not begin to count its heartbeats anew."""
+    given = arrivals([*event_venue(), event_price(1), event_price(2, at=DAY)])
+    whole = run(an_intake(), given).frames
+    first = an_intake()
+
+    frames: list[bytes] = []
+    for passage in first.step(given):
+        frames += passage.frames
+        if passage.closes_period:
+            second = Intake.restore(first.checkpoint())
+            rest = run(second, given[second.positions.get("log:0", 0) :])
+            assert frames + rest.frames == whole
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        # A second price of one source, and one that a listing keeps from sharing the span.
+        [event_price(1), event_price(2, source="b"), event_price(3)],
+        [event_price(1), event_price(2, at=1, source="b")],
+        [event_account("dave"), event_price(1), event_price(2, at=1, source="b")],
+        # An isolated account that is bound, and one that was refused.
+        [
+            event_account("iso", margin_mode="isolated"),
+            event_instrument("ETH-PERP", underlying="ETH"),
+            event_fill(1, buyer="iso", at=1),
+            event_fill(2, buyer="iso", at=2, instrument="ETH-PERP"),
+        ],
+        # A halt, and a settlement.
+        [
+            InstrumentHalted(
+                event_id="h", event_time_ns=START, source="venue", source_sequence=1, instrument="BTC-PERP"
+            ),
+            event_fill(1, at=1),
+        ],
+        [
+            event_instrument("F", kind="future", expiry_ns=START + 1),
+            SettlementPrice(
+                event_id="s",
+                event_time_ns=START + 1,
+                source="venue",
+                source_sequence=1,
+                underlying="BTC",
+                expiry_ns=START + 1,
+                price="1",
+            ),
+            event_mark(2, at=2, instrument="F"),
+        ],
+        # A transfer, a withdrawal and a fill under other event ids, and a bust that comes twice.
+        [
+            event_transfer(1, status="pending"),
+            event_transfer(2, at=1, transfer_id="t-1"),
+            event_transfer(3, at=2, transfer_id="t-1"),
+        ],
+        [event_withdrawal(1), event_withdrawal(2, at=1, withdrawal_id="w-1")],
+        [event_fill(1), event_fill(2, at=1, fill_id="f-1"), event_bust("f-1", 3, at=2), event_bust("f-1", 4, at=3)],
+    ],
+)
+def test_a_stop_anywhere_forgets_nothing(behind: list[Event]) -> None:
+    """Each piece of the memory decides something: lost on a restart, it would be decided otherwise."""
+    given = arrivals([*event_venue(), *behind])
+    whole = run(an_intake(frame_span_ns=10), given)
+
+    for stop in range(len(given)):
+        first = an_intake(frame_span_ns=10)
+        before = run(first, given[:stop], finish=False)
+        after = run(Intake.restore(first.checkpoint()), given[stop:])
+
+        assert before.frames + after.frames == whole.frames
+        assert before.dead_letters + after.dead_letters == whole.dead_letters
+
+
 def test_the_genesis_is_checked() -> None:
     """A period of length zero has no number."""
     with pytest.raises(ValueError, match="settlement_period_ns"):
         Intake(Genesis(ledger_id="x", settlement_period_ns=0), shard_count=1, margin_models=MODELS)
     with pytest.raises(ValueError, match="shard_count"):
         Intake(Genesis(ledger_id="x"), shard_count=0, margin_models=MODELS)
+
+
+def test_a_frame_encoded_from_columns_is_the_frame_that_was_packed() -> None:
+    """Two writers of one format: what tests and tools encode from arrays must be what intake packs."""
+    fills = [event_fill(place, at=place, buyer=buyer) for place, buyer in enumerate(("alice", "carol", "house"))]
+    data = run(an_intake(), arrivals([*event_venue(), event_price(1), *fills])).frames[2]
+    frame = decode_frame(data)
+
+    system = frame.legs["account"] == HOUSE_NUMBER
+    homes = np.where(system, frame.legs["counterparty"], frame.legs["account"])
+    again, head = encode_frame(
+        number=frame.number,
+        kind=frame.kind,
+        time_ns=frame.time_ns,
+        period=frame.period,
+        shard_count=frame.shard_count,
+        market=frame.market,
+        legs=frame.legs.copy(),
+        leg_shards=leg_shards([("alice", "bob", "carol")[number - 8] for number in homes], frame.shard_count),
+        references=frame.references,
+        previous_head=frame.previous_head,
+    )
+
+    assert (again, head) == (data, frame.content_head)
