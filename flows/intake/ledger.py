@@ -60,7 +60,8 @@ HEARTBEATS_MAX: Final = 10
 CHECKPOINT_VERSION: Final = 1
 _MAGIC: Final = b"TGIN"
 _DIGEST_BYTES: Final = 16
-_WITH_FILL_ID: Final = (Fill, FillBusted)
+_WITH_FILL_ID: Final = frozenset((Fill, FillBusted))
+_ACCOUNT_EVENTS: Final = frozenset((Fill, FillBusted, Collateral, WithdrawalRequested))
 # Plain integers: arithmetic on enum members costs more than packing a leg.
 _BUYER: Final = int(LegFlag.BUYER)
 _FILL: Final = int(LegKind.FILL)
@@ -237,7 +238,8 @@ class Intake:
                 event_keys.append(b"")
                 continue
             event_keys.append(id_key(event.event_id))
-            if isinstance(event, _WITH_FILL_ID):
+            # The set answers fast for most; isinstance tells the type checker.
+            if type(event) in _WITH_FILL_ID and isinstance(event, (Fill, FillBusted)):
                 fill_keys.append(id_key(event.fill_id))
         self._duplicates.look_up([key for key in event_keys if key], fill_keys)
         next_fill_key = iter(fill_keys).__next__
@@ -250,7 +252,7 @@ class Intake:
                 out.counts.dead_letters += 1
                 positions[stream.name] = position
                 continue
-            fill_key = next_fill_key() if isinstance(event, _WITH_FILL_ID) else b""
+            fill_key = next_fill_key() if type(event) in _WITH_FILL_ID else b""
             time_ns = max(event.event_time_ns, self._ledger_time_ns)
             content = content_hash(canonical(event))
             try:
@@ -276,14 +278,14 @@ class Intake:
             else:
                 recent[key] = EVENT_ROW.pack(key, time_ns, content)
             out.counts.accepted += 1
-            if isinstance(event, Fill):
+            if type(event) not in _ACCOUNT_EVENTS:
+                self._take_market(cast(MarketEntry, entry))
+            elif isinstance(event, Fill):
                 self._take_fill(event, cast(Trade, entry), fill_key)
-            elif isinstance(entry, Movement):
-                self._take_movement(event, entry)
             elif isinstance(event, FillBusted):
                 self._take_bust(event, cast(bytes, entry), fill_key)
             else:
-                self._take_market(cast(MarketEntry, entry))
+                self._take_movement(event, cast(Movement, entry))
             positions[stream.name] = position
         self._duplicates.settle(self._ledger_time_ns)
         self._registry.forget(self._ledger_time_ns)
@@ -313,6 +315,8 @@ class Intake:
             if EVENT_ROW.unpack(row)[2] == content:
                 return None
             raise Refused(FailureReason.CONFLICT, f"event {event.event_id} was accepted with other content")
+        if type(event) not in _ACCOUNT_EVENTS:
+            return self._registry.market(event)
         if isinstance(event, Fill):
             if (fill_key in fills.recent or fill_key in fills.found) and (
                 row := fills.get(fill_key, time_ns)
@@ -327,9 +331,8 @@ class Intake:
             return self._registry.collateral(event, time_ns)
         if isinstance(event, WithdrawalRequested):
             return self._registry.withdrawal(event, time_ns)
-        if isinstance(event, FillBusted):
-            return self._busted(event, fill_key, time_ns)
-        return self._registry.market(event)
+        assert isinstance(event, FillBusted)
+        return self._busted(event, fill_key, time_ns)
 
     def _check_repeated(self, event: Fill, row: bytes) -> None:
         """Raise ``Refused`` if a fill differs from the one that was accepted under another event id."""

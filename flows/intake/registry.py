@@ -74,6 +74,9 @@ _ASSETS_MAX: Final = 0xFFFF
 # Prices and sizes repeat; a cache of this many strings an instrument is cheaper than parsing them again.
 _CACHED_STRINGS_MAX: Final = 1024
 
+# Nearly all market records, and none that the registry keeps.
+_OBSERVATIONS: Final = frozenset((PriceRecord, ForwardRecord, SviRecord, VolPointsRecord, RateRecord, MarkRecord))
+
 # What makes two observations the same one: the second opens a new frame. None: not an observation.
 ObservationKey = tuple[str | int, ...] | None
 MarketEntry = tuple[MarketRecord, ObservationKey]
@@ -224,6 +227,8 @@ class Registry:
 
     def apply(self, record: MarketRecord) -> None:
         """Take what a market record lists, opens, stops or settles; the others change nothing here."""
+        if type(record) in _OBSERVATIONS:
+            return
         if isinstance(record, AccountRecord):
             isolated = record.margin_mode == MarginMode.ISOLATED.value
             holder = Holder(record.number, shard_of(record.account, self._shard_count), record, isolated)
