@@ -17,6 +17,8 @@ I64_MAX: Final = 2**63 - 1
 DECIMALS_MAX: Final = 8
 # A decimal string may have this many digits on either side of its point.
 _DIGITS_MAX: Final = 24
+# Of an amount that is refused, so much is repeated in the reason.
+_SHOWN_MAX: Final = 40
 
 
 def decimal_parts(text: str) -> tuple[int, int]:
@@ -47,7 +49,7 @@ def decimal_parts(text: str) -> tuple[int, int]:
 
 def _refusal(text: str) -> Refused:
     """Return why ``text`` is not an amount."""
-    shown = text if len(text) <= 40 else text[:40] + "…"
+    shown = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "…"
     lowered = text.strip().lower().lstrip("+-")
     if lowered in {"nan", "snan", "qnan"}:
         return Refused(FailureReason.NOT_A_NUMBER, f"amount is not a number: {shown!r}")

@@ -37,7 +37,12 @@ class Aggregate:
     fresh: int
 
 
-NO_PRICE: Final = Aggregate(False, 0.0, 0.0, 0, 0)
+def _unusable(*, sources: int = 0, fresh: int = 0) -> Aggregate:
+    """Return that there is no price, and of how many sources there is none."""
+    return Aggregate(usable=False, price=0.0, confidence=0.0, sources=sources, fresh=fresh)
+
+
+NO_PRICE: Final = _unusable()
 
 
 class OracleAggregation(Protocol):
@@ -66,11 +71,11 @@ class MedianAggregation:
             band = parameters.outlier_ratio * middle
             kept = [observation for observation in fresh if abs(observation.price - middle) <= band]
             if 2 * len(kept) <= count:
-                return Aggregate(False, 0.0, 0.0, len(kept), count)
+                return _unusable(sources=len(kept), fresh=count)
             if len(kept) < count:
                 prices = [observation.price for observation in kept]
         if len(kept) < parameters.sources_min:
-            return Aggregate(False, 0.0, 0.0, len(kept), count)
+            return _unusable(sources=len(kept), fresh=count)
         return _judged(
             median(prices),
             max(median([observation.confidence for observation in kept]), 0.5 * (max(prices) - min(prices))),

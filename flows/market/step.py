@@ -265,8 +265,8 @@ class Market:
             frame.number, frame.time_ns, before.value, before.value_decidable, before.settlement_asset,
             before.notional, before.asset_price, before.asset_decidable, before.asset_unit, before.haircut,
             before.greeks, before.index_price, before.mark_price, before.implied_vol, before.forward,
-            self._nothing_moved, self._no_asset_moved, False, before.ladder, before.liquidation,
-            before.margin_tables,
+            self._nothing_moved, self._no_asset_moved, everything_moved=False, ladder=before.ladder,
+            liquidation=before.liquidation, margin_tables=before.margin_tables,
         )  # fmt: skip
         self._instant = instant
         return instant

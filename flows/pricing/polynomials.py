@@ -62,14 +62,14 @@ def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001 - 
     return types.float64(types.float64, types.float64, types.float64), codegen
 
 
-def _emit_bits_of(typing_context: Any, x: Any) -> Any:  # noqa: ARG001
+def _emit_bits_of(typing_context: Any, x: Any) -> Any:  # noqa: ARG001 - likewise
     def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(64))
 
     return types.int64(types.float64), codegen
 
 
-def _emit_double_of(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001
+def _emit_double_of(typing_context: Any, bits: Any) -> Any:  # noqa: ARG001 - likewise
     def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
 

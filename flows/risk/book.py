@@ -52,7 +52,7 @@ class BookOverflow(Exception):  # noqa: N818 - an invariant of ours, halted on
     """An amount left the range of a signed 64-bit integer: the process halts at this frame."""
 
 
-class UnknownAccountNumber(Exception):  # noqa: N818
+class UnknownAccountNumber(Exception):  # noqa: N818 - says what happened
     """A leg names an account that no record opened: the ledger is not the whole one."""
 
 

@@ -344,6 +344,7 @@ def merge_results(parts: Sequence[Results]) -> Results:
 
 def _counts_within(account: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
     """Return 0, 1, 2, … within each run of equal accounts."""
-    starts = np.flatnonzero(np.concatenate(([True], account[1:] != account[:-1])))
-    lengths = np.diff(np.concatenate((starts, [account.shape[0]])))
-    return (np.arange(account.shape[0]) - np.repeat(starts, lengths)).astype(np.uint16)
+    begins = np.ones(account.shape[0], np.bool_)
+    begins[1:] = account[1:] != account[:-1]
+    places = np.arange(account.shape[0])
+    return (places - np.maximum.accumulate(np.where(begins, places, 0))).astype(np.uint16)

@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
-import rlp  # type: ignore[import-untyped]
+import rlp
 from eth_abi.abi import decode, encode
 
 from flows.settlement.batch import BATCH_TYPE, Batch

@@ -19,7 +19,7 @@ from eth_tester.backends.pyevm.main import (
 )
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
-from rlp.exceptions import RLPException  # type: ignore[import-untyped]
+from rlp.exceptions import RLPException
 
 from flows.settlement.tree import keccak
 from infra.chain.chain import ChainHaltedError, ChainRefusedError, Fees, Head, Observation, Receipt

@@ -62,7 +62,7 @@ class Journal:
                 continue
             line = _encode(event)
             written.append(line)
-            self.types[kind.__struct_config__.tag] += 1  # type: ignore[index] # every event has a string tag
+            self.types[str(kind.__struct_config__.tag)] += 1
             if isinstance(event, Fill):
                 self.last_fill = event
             self._good += 1

@@ -1,0 +1,1 @@
+"""Files: event logs as sources, the ledger, snapshots and the queries over them."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 
-class ShorterThanCommitted(Exception):  # noqa: N818
+class ShorterThanCommitted(Exception):  # noqa: N818 - says what happened
     """A file has lost committed bytes: the run cannot be resumed from it."""
 
 

@@ -10,9 +10,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -135,8 +135,8 @@ def read_snapshots(chain: Path, start_ns: int, end_ns: int, perpetuals: Path | N
     marks = None if perpetuals is None else read_columns(perpetuals, _PERPETUAL_COLUMNS)
     out = []
     for (_, currency), rows in frame.group_by("snapshot", "currency", maintain_order=True):
-        time = rows["timestamp"].min()
-        time_ns = nanoseconds(time)  # type: ignore[arg-type]
+        time = cast(datetime, rows["timestamp"].min())
+        time_ns = nanoseconds(time)
         if start_ns <= time_ns <= end_ns:
             ordered = rows.sort("expiry_ns", "strike", "option_type")
             out.append(_snapshot(str(currency), time_ns, ordered, _perpetual_mark(marks, str(currency), time)))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import msgspec
 import polars as pl
@@ -225,8 +225,8 @@ def _liquidated(records: Records) -> set[tuple[datetime, str]]:
 def _span(records: Records) -> tuple[int, int]:
     """Return the day on which the records begin and an hour after they end."""
     times = [frame["time"] for frame in (records.fills, records.transfers) if not frame.is_empty()]
-    first = min(nanoseconds(series.min()) for series in times)  # type: ignore[arg-type]
-    last = max(nanoseconds(series.max()) for series in times)  # type: ignore[arg-type]
+    first = min(nanoseconds(cast(datetime, series.min())) for series in times)
+    last = max(nanoseconds(cast(datetime, series.max())) for series in times)
     return first // _DAY_NS * _DAY_NS, last + 3_600 * _SECOND_NS
 
 

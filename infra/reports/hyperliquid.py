@@ -22,7 +22,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import polars as pl
@@ -342,7 +342,9 @@ class _Marks:
                 & pl.col("open_time").gt(time - timedelta(minutes=minutes))
             )
             if not around.is_empty():
-                return bool(around["low"].min() <= trigger if long else around["high"].max() >= trigger)  # type: ignore[operator]
+                if long:
+                    return cast(float, around["low"].min()) <= trigger
+                return cast(float, around["high"].max()) >= trigger
         return False
 
 

@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import fields
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -107,12 +107,11 @@ def decode_instant(data: bytes) -> Instant:
     columns, scalars, ladder, liquidation = msgspec.msgpack.decode(
         data, type=tuple[dict[str, tuple[str, list[int], bytes]], dict[str, int | bool], str, str]
     )
-    arrays = {
-        name: np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape) for name, (kind, shape, raw) in columns.items()
-    }
+    values: dict[str, Any] = dict(scalars)
+    for name, (kind, shape, raw) in columns.items():
+        values[name] = np.frombuffer(raw, dtype=np.dtype(kind)).reshape(shape)
     return Instant(
-        **arrays,  # type: ignore[arg-type]
-        **scalars,  # type: ignore[arg-type]
+        **values,
         ladder=LadderParameters.model_validate_json(ladder),
         liquidation=LiquidationParameters.model_validate_json(liquidation),
     )

@@ -23,7 +23,7 @@ from schemas.ledger import Frame, FrameKind
 from schemas.results import DELTA, RESULT
 
 
-class WorkerFailed(Exception):  # noqa: N818
+class WorkerFailed(Exception):  # noqa: N818 - says what happened
     """A risk worker stopped; the message says why."""
 
 

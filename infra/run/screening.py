@@ -7,7 +7,7 @@ from flows.screening.policy import ScreeningPolicy
 DEFAULT = "exhaustive"
 
 
-class UnknownScreeningPolicy(Exception):  # noqa: N818
+class UnknownScreeningPolicy(Exception):  # noqa: N818 - says what happened
     """No installed policy has this name."""
 
 

@@ -51,7 +51,7 @@ class Verified:
     difference: Difference | None
 
 
-class _Differs(Exception):  # noqa: N818
+class _Differs(Exception):  # noqa: N818 - says what happened
     def __init__(self, what: str, frame: int, recorded: object, repeated: object) -> None:
         super().__init__(what)
         self.difference = Difference(what, frame, str(recorded), str(repeated))
@@ -77,8 +77,7 @@ def verify(path: Path, show: Callable[[int, int], None] = lambda done, total: No
     try:
         _decide_again(directory, commit, checked, show)
         _chain_again(path, checked)
-        for name in damaged_files(path):
-            raise _Differs("snapshot file", commit.frame, name, "its checksum in the manifest")
+        _snapshots_again(path, commit)
     except _Differs as differs:
         return checked.verified(differs.difference)
     return checked.verified(None)
@@ -186,3 +185,8 @@ def _chain_again(path: Path, checked: _Checked) -> None:
     if answer.mismatch is not None:
         mismatch = answer.mismatch
         raise _Differs(f"chain, batch {mismatch.number}: {mismatch.what}", 0, mismatch.expected, mismatch.found)
+
+
+def _snapshots_again(path: Path, commit: Commit) -> None:
+    for name in damaged_files(path):
+        raise _Differs("snapshot file", commit.frame, name, "its checksum in the manifest")

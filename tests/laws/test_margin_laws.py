@@ -104,22 +104,20 @@ def test_numbers_equal_a_plain_recomputation(seed: int) -> None:
     book = a_random_book(seed, 12, priced()[0].columns.count)
     rows = np.arange(12)
 
-    got = {
-        "equity": _equity(book, rows),
-        "standard": _requirements(INSTALLED["tidegate-standard"], book, rows),
-        "portfolio": _requirements(INSTALLED["tidegate-portfolio"], book, rows),
-    }
+    equity = _equity(book, rows)
+    standard_initial, standard_maintenance = _requirements(INSTALLED["tidegate-standard"], book, rows)
+    portfolio_initial, portfolio_maintenance = _requirements(INSTALLED["tidegate-portfolio"], book, rows)
 
     factors = PortfolioParameters()
     for row in rows:
         want = _plain_numbers(book, int(row))
         gross = sum(abs(lots) * float(priced()[1].notional[i]) for i, lots in book.holdings(int(row)))
         close = {"rel": 1e-12, "abs": 1e-12 * (gross + np.abs(book.cash[row]).sum())}
-        assert got["equity"][row] == pytest.approx(want["equity"], **close)
-        assert got["standard"][0][row] == pytest.approx(want["standard_initial"], **close)
-        assert got["standard"][1][row] == pytest.approx(want["standard_maintenance"], **close)
-        assert got["portfolio"][0][row] == pytest.approx(want["base"] * factors.initial_factor, **close)
-        assert got["portfolio"][1][row] == pytest.approx(want["base"] * factors.maintenance_factor, **close)
+        assert equity[row] == pytest.approx(want["equity"], **close)
+        assert standard_initial[row] == pytest.approx(want["standard_initial"], **close)
+        assert standard_maintenance[row] == pytest.approx(want["standard_maintenance"], **close)
+        assert portfolio_initial[row] == pytest.approx(want["base"] * factors.initial_factor, **close)
+        assert portfolio_maintenance[row] == pytest.approx(want["base"] * factors.maintenance_factor, **close)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -152,12 +150,13 @@ def test_an_account_depends_on_itself_alone(seed: int, order: list[int]) -> None
     book = a_random_book(seed, 12, priced()[0].columns.count)
     rows = np.array(order)
 
-    together = _equity(book, rows), *(_requirements(INSTALLED[name], book, rows) for name in MODELS)
+    together = _equity(book, rows)
+    requirements = {name: _requirements(INSTALLED[name], book, rows) for name in MODELS}
 
     for place, row in enumerate(order):
         alone = np.array([row])
-        assert _equity(book, alone)[0] == together[0][place]
-        for name, pair in zip(MODELS, together[1:], strict=True):
+        assert _equity(book, alone)[0] == together[place]
+        for name, pair in requirements.items():
             assert [part[0] for part in _requirements(INSTALLED[name], book, alone)] == [part[place] for part in pair]
 
 

@@ -69,6 +69,7 @@ class RandomBook:
     positions: PositionColumns
 
     def holdings(self, row: int) -> list[tuple[int, int]]:
+        """Return the (instrument, lots) of a row, in order."""
         place = range(int(self.positions.offset[row]), int(self.positions.offset[row] + self.positions.count[row]))
         return [(int(self.positions.instrument[p]), int(self.positions.lots[p])) for p in place]
 

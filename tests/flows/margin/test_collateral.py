@@ -1,6 +1,7 @@
 """Equity: nets by asset, haircuts, isolation, and what cannot be known."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -23,12 +24,13 @@ def _instant(**changes: object) -> Instant:
         "greeks": np.arange(15.0).reshape(3, 5),
     }
     fields.update(changes)
-    return SimpleNamespace(**fields)  # type: ignore[return-value]
+    return cast(Instant, SimpleNamespace(**fields))
 
 
 def _equity(book: RandomBook, instant: Instant | None = None) -> list[float]:
     rows = np.arange(book.cash.shape[0])
-    return equity(instant or _instant(), book.cash, book.positions, book.isolated, rows).tolist()
+    values: list[float] = equity(instant or _instant(), book.cash, book.positions, book.isolated, rows).tolist()
+    return values
 
 
 def test_cash_and_positions_of_one_asset_are_one_net() -> None:

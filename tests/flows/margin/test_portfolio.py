@@ -7,6 +7,7 @@ from flows.margin.portfolio import MODEL
 from flows.market.instant import Instant
 from flows.market.step import Market
 from schemas.instruments import InstrumentKind
+from schemas.ledger import ParametersRecord
 from tests.flows.margin.builders import a_book, a_market
 from tests.flows.market.builders import some_parameters
 
@@ -25,7 +26,7 @@ def _perpetuals(market: Market) -> dict[str, int]:
     }
 
 
-def _only(*scenarios: tuple[float, int, float], **changes: object) -> object:
+def _only(*scenarios: tuple[float, int, float], **changes: float) -> ParametersRecord:
     return some_parameters(
         "tidegate-portfolio",
         **{"scenarios": list(scenarios), "linear_contingency": 0.0, "short_option_contingency": 0.0, **changes},
@@ -34,7 +35,7 @@ def _only(*scenarios: tuple[float, int, float], **changes: object) -> object:
 
 def test_a_long_loses_in_the_fall_and_a_short_in_the_rise() -> None:
     """Each side meets its own worst scenario; the best one pays nothing."""
-    market, instant = a_market(_only((0.9, 0, 1.0), (1.2, 0, 1.0)))  # type: ignore[arg-type]
+    market, instant = a_market(_only((0.9, 0, 1.0), (1.2, 0, 1.0)))
     perpetual = _perpetuals(market)["BTC-linear"]
 
     assert _base(instant, {perpetual: 2}) == pytest.approx(2 * 50.0 * 0.1 * 0.99)
@@ -43,7 +44,7 @@ def test_a_long_loses_in_the_fall_and_a_short_in_the_rise() -> None:
 
 def test_an_inverse_lot_loses_coins_at_their_present_price() -> None:
     """100 USD at 50,000 is 0.002 coins; down 10 % it takes 0.002 / 0.9, which is 0.000222 more."""
-    market, instant = a_market(_only((0.9, 0, 1.0)))  # type: ignore[arg-type]
+    market, instant = a_market(_only((0.9, 0, 1.0)))
 
     got = _base(instant, {_perpetuals(market)["BTC-inverse"]: 1})
 
@@ -52,14 +53,14 @@ def test_an_inverse_lot_loses_coins_at_their_present_price() -> None:
 
 def test_the_weight_scales_a_scenarios_loss() -> None:
     """A crash of half at 40 % costs as much as one of a fifth."""
-    market, instant = a_market(_only((0.5, 0, 0.4)))  # type: ignore[arg-type]
+    market, instant = a_market(_only((0.5, 0, 0.4)))
 
     assert _base(instant, {_perpetuals(market)["BTC-linear"]: 1}) == pytest.approx(50.0 * 0.5 * 0.4 * 0.99)
 
 
 def test_losses_net_within_an_underlying_and_never_across() -> None:
     """A long BTC against a short ETH of the same size is two bets."""
-    market, instant = a_market(_only((0.9, 0, 1.0), (1.1, 0, 1.0)))  # type: ignore[arg-type]
+    market, instant = a_market(_only((0.9, 0, 1.0), (1.1, 0, 1.0)))
     places = _perpetuals(market)
     future = next(it.index for it in market.listings.instruments if it.kind is InstrumentKind.FUTURE)
 
@@ -72,7 +73,7 @@ def test_losses_net_within_an_underlying_and_never_across() -> None:
 
 def test_contingencies_fall_on_linear_lots_and_short_options() -> None:
     """A fully hedged book still pays for its size; a long option has nothing to be contingent on."""
-    market, instant = a_market(_only((1.0, 0, 1.0), linear_contingency=0.01, short_option_contingency=0.02))  # type: ignore[arg-type]
+    market, instant = a_market(_only((1.0, 0, 1.0), linear_contingency=0.01, short_option_contingency=0.02))
     perpetual = _perpetuals(market)["BTC-linear"]
 
     assert _base(instant, {perpetual: -4}) == pytest.approx(4 * 50.0 * 0.01)
@@ -82,9 +83,7 @@ def test_contingencies_fall_on_linear_lots_and_short_options() -> None:
 
 def test_factors_separate_initial_from_maintenance() -> None:
     """The same base, two multiples."""
-    market, instant = a_market(
-        _only((0.9, 0, 1.0), maintenance_factor=0.8, initial_factor=1.5)  # type: ignore[arg-type]
-    )
+    market, instant = a_market(_only((0.9, 0, 1.0), maintenance_factor=0.8, initial_factor=1.5))
     book = a_book([[0, 0]], [{_perpetuals(market)["BTC-linear"]: 1}])
 
     initial, maintenance = MODEL.requirements(

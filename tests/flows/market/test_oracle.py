@@ -1,5 +1,7 @@
 """Sources to one price: the incidents that a feed must survive."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,10 +119,10 @@ def test_an_observation_from_the_future_is_refused() -> None:
 
 
 @given(st.lists(st.floats(50.0, 150.0), min_size=1, max_size=9), st.randoms(use_true_random=False))
-def test_the_order_of_sources_changes_nothing(prices: list[float], random: object) -> None:
+def test_the_order_of_sources_changes_nothing(prices: list[float], random: Random) -> None:
     """Invariant 5: an aggregate is of a set."""
     shuffled = list(prices)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
 
     assert _aggregate(*shuffled) == _aggregate(*prices)
 

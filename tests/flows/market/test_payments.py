@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flows.market.listings import resolve_instrument
 from flows.market.payments import checked_units, funding_units, payoff_per_lot, settlement_units
+from schemas.ledger import InstrumentRecord
 from tests.flows.market.builders import an_instrument, an_option, at
 
 
@@ -20,9 +21,9 @@ from tests.flows.market.builders import an_instrument, an_option, at
     (an_instrument(0, "future", expiry_ns=at(0)), "51234.5", Fraction("51.2345")),
     (an_instrument(0, "future", expiry_ns=at(0), payoff="inverse"), "30000", Fraction(-1, 300)),
 ])  # fmt: skip
-def test_an_expiry_pays_its_exact_payoff(record: object, price: str, payoff: Fraction) -> None:
+def test_an_expiry_pays_its_exact_payoff(record: InstrumentRecord, price: str, payoff: Fraction) -> None:
     """A float on this path would lose units; a future pays its whole value, since its entry cost stands against it."""
-    assert payoff_per_lot(resolve_instrument(record), Fraction(price)) == payoff  # type: ignore[arg-type]
+    assert payoff_per_lot(resolve_instrument(record), Fraction(price)) == payoff
 
 
 @given(

@@ -1,6 +1,7 @@
 """The market step: instants as functions of the ledger."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from schemas.ledger import (
     FrameKind,
     FundingRecord,
     HaltRecord,
+    InstrumentRecord,
     LedgerError,
+    MarketRecord,
     RateRecord,
     RulesRecord,
     SettlementRecord,
@@ -44,9 +47,9 @@ from tests.flows.pricing import plain
 MODELS = ("tidegate-standard", "tidegate-portfolio")
 
 
-def _market(*instruments: object, parameters: dict[str, object] | None = None) -> Market:
+def _market(*instruments: InstrumentRecord, parameters: dict[str, object] | None = None) -> Market:
     market = Market()
-    market.step(a_frame(*a_venue(*instruments, accounts=MODELS)))  # type: ignore[arg-type]
+    market.step(a_frame(*a_venue(*instruments, accounts=MODELS)))
     if parameters:
         market.step(a_frame(some_parameters("oracle", **parameters)))
     return market
@@ -175,7 +178,9 @@ def test_a_forward_waits_for_a_usable_spot() -> None:
 
 def test_the_order_of_observations_in_a_frame_changes_nothing() -> None:
     """Invariant 2: a frame is one instant."""
-    records = [a_price(50_000.0), a_dollar(), a_forward(51_000.0), a_smile(), a_mark(1, 50_050.0)]
+    records: list[MarketRecord] = [
+        a_price(50_000.0), a_dollar(), a_forward(51_000.0), a_smile(), a_mark(1, 50_050.0),
+    ]  # fmt: skip
     forwards, backwards = (_market(an_option(0), an_instrument(1)) for _ in range(2))
 
     left = forwards.step(a_frame(*records))
@@ -260,8 +265,7 @@ def test_a_frame_without_news_changes_nothing() -> None:
 
 def test_only_the_underlying_that_moved_is_priced() -> None:
     """Invariant 3: the other's options keep their time, too."""
-    eth = {"underlying": "ETH", "instrument": "other"}
-    market = _market(an_option(0), an_option(1, **eth), an_instrument(2))
+    market = _market(an_option(0), an_option(1, underlying="ETH", instrument="other"), an_instrument(2))
     smile = a_smile()
     other = VolPointsRecord("ETH", at(30 * DAY), "a", [3_000.0], [0.7], at(0))
     before = market.step(a_frame(a_price(), a_price(3_000.0, feed="ETH/USD"), a_dollar(), smile, other))
@@ -362,8 +366,8 @@ def test_funding_is_on_the_mark_of_its_own_frame() -> None:
 # -- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-def _listing(rng: np.random.Generator) -> list[object]:
-    instruments: list[object] = []
+def _listing(rng: np.random.Generator) -> list[InstrumentRecord]:
+    instruments: list[InstrumentRecord] = []
     for i in range(10):
         payoff = "inverse" if rng.random() < 0.4 else "linear"
         underlying = "BTC" if payoff == "inverse" or rng.random() < 0.6 else "ETH"
@@ -379,14 +383,42 @@ def _listing(rng: np.random.Generator) -> list[object]:
     return instruments
 
 
+def _makers(
+    rng: np.random.Generator,
+    spot: dict[str, float],
+    parameters: dict[str, int],
+    *,
+    underlying: str,
+    source: str,
+    now: float,
+    days: float,
+) -> list[Callable[[], MarketRecord]]:
+    """Return what makes a record of each kind at a moment, in the order of the weights below."""
+    return [
+        lambda: a_price(spot[underlying], seconds=now - 1, source=source, feed=f"{underlying}/USD"),
+        lambda: a_price(7.0, seconds=now, source=source, feed=f"{underlying}/USD"),
+        lambda: a_dollar(1.0 + rng.normal(0.0, 0.001), seconds=now),
+        lambda: a_smile(days=days, seconds=now, a=0.02 + 0.01 * rng.random()),
+        lambda: a_forward(spot["BTC"] * 1.01, days=days, seconds=now),
+        lambda: a_mark(int(rng.integers(6, 10)), spot["BTC"], seconds=now, source=source),
+        lambda: FundingRecord(9, float(rng.normal(0.0, 1e-4)), at(now)),
+        lambda: RateRecord("USD", source, float(rng.normal(0.03, 0.01)), at(now)),
+        lambda: VolPointsRecord(underlying, at(days * DAY), source, [3e4, 6e4], [0.5, 0.6], at(now)),
+        lambda: SettlementRecord(underlying, at(days * DAY), f"{spot[underlying]:.2f}"),
+        lambda: some_parameters("collateral", default_haircut=round(float(rng.random()), 3)),
+        lambda: HaltRecord(int(rng.integers(10)), bool(rng.random() < 0.5)),
+        lambda: some_parameters("oracle", **parameters, sources_min=int(rng.integers(1, 3))),
+    ]  # fmt: skip
+
+
 def _random_frames(seed: int, count: int) -> list[Frame]:
     rng = np.random.default_rng(seed)
     instruments = _listing(rng)
     parameters = {"price_age_ns_max": 60 * 10**9, "vol_age_ns_max": 400 * 10**9, "mark_age_ns_max": 90 * 10**9,
                   "forward_age_ns_max": 500 * 10**9}  # fmt: skip
     frames = [
-        a_frame(*a_venue(*instruments[:7], accounts=MODELS[:1]), some_parameters("oracle", **parameters)),  # type: ignore[arg-type]
-        a_frame(*instruments[7:], AccountRecord(9, "late", MODELS[1], "cross"), number=1),  # type: ignore[arg-type]
+        a_frame(*a_venue(*instruments[:7], accounts=MODELS[:1]), some_parameters("oracle", **parameters)),
+        a_frame(*instruments[7:], AccountRecord(9, "late", MODELS[1], "cross"), number=1),
     ]
     seconds = 0.0
     spot = {"BTC": 50_000.0, "ETH": 40_000.0}
@@ -396,21 +428,7 @@ def _random_frames(seed: int, count: int) -> list[Frame]:
         underlying = "BTC" if rng.random() < 0.6 else "ETH"
         spot[underlying] *= float(np.exp(rng.normal(0.0, 0.01)))
         source = "abc"[int(rng.integers(3))]
-        made = {
-            0: lambda: a_price(spot[underlying], seconds=now - 1, source=source, feed=f"{underlying}/USD"),  # noqa: B023
-            1: lambda: a_price(7.0, seconds=now, source=source, feed=f"{underlying}/USD"),  # noqa: B023
-            2: lambda: a_dollar(1.0 + rng.normal(0.0, 0.001), seconds=now),  # noqa: B023
-            3: lambda: a_smile(days=days, seconds=now, a=0.02 + 0.01 * rng.random()),  # noqa: B023
-            4: lambda: a_forward(spot["BTC"] * 1.01, days=days, seconds=now),  # noqa: B023
-            5: lambda: a_mark(int(rng.integers(6, 10)), spot["BTC"], seconds=now, source=source),  # noqa: B023
-            6: lambda: FundingRecord(9, float(rng.normal(0.0, 1e-4)), at(now)),  # noqa: B023
-            7: lambda: RateRecord("USD", source, float(rng.normal(0.03, 0.01)), at(now)),  # noqa: B023
-            8: lambda: VolPointsRecord(underlying, at(days * DAY), source, [3e4, 6e4], [0.5, 0.6], at(now)),  # noqa: B023
-            9: lambda: SettlementRecord(underlying, at(days * DAY), f"{spot[underlying]:.2f}"),  # noqa: B023
-            10: lambda: some_parameters("collateral", default_haircut=round(float(rng.random()), 3)),
-            11: lambda: HaltRecord(int(rng.integers(10)), bool(rng.random() < 0.5)),
-            12: lambda: some_parameters("oracle", **parameters, sources_min=int(rng.integers(1, 3))),
-        }  # fmt: skip
+        made = _makers(rng, spot, parameters, underlying=underlying, source=source, now=now, days=days)
         weights = np.array([8, 0.5, 3, 2, 2, 3, 1, 0.5, 1, 0.1 if seconds > DAY / 24 else 0.0, 0.2, 0.2, 0.2])
         kinds = rng.choice(len(made), size=int(rng.integers(0, 4)), p=weights / weights.sum())
         kind = FrameKind.HEARTBEAT if kinds.size == 0 and rng.random() < 0.3 else FrameKind.EVENTS
@@ -451,12 +469,12 @@ def test_the_first_instant_after_a_restore_moves_everything() -> None:
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-1], lambda data: data[:40] + b"x" + data[41:], lambda data: b""]
 )
-def test_a_damaged_checkpoint_is_refused(damage: object) -> None:
+def test_a_damaged_checkpoint_is_refused(damage: Callable[[bytes], bytes]) -> None:
     """A flipped bit must not become a price."""
     market = _market(an_instrument(0))
 
     with pytest.raises(CheckpointError):
-        Market.restore(damage(market.checkpoint()))  # type: ignore[operator]
+        Market.restore(damage(market.checkpoint()))
 
 
 def test_halts_and_feeds_are_reported() -> None:

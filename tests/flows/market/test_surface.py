@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flows.market.surface import Expiry, implied_vols
-from schemas.ledger import VolPointsRecord
+from schemas.ledger import SviRecord, VolPointsRecord
 from tests.flows.market.builders import a_smile, at
 
 
@@ -50,5 +50,6 @@ def test_the_newest_smile_stays() -> None:
     assert expiry.observe_smile(a_smile(seconds=10))
     assert not expiry.observe_smile(a_smile(seconds=9))
     assert expiry.observe_smile(a_smile(seconds=10, a=0.03))
-    assert expiry.smile is not None
-    assert expiry.smile.a == 0.03  # type: ignore[union-attr]
+    smile = expiry.smile
+    assert isinstance(smile, SviRecord)
+    assert smile.a == 0.03

@@ -1,10 +1,12 @@
 """Black-76: mpmath judges, the textbook agrees, limits are reached."""
 
 from pathlib import Path
+from typing import TypedDict
 
 import mpmath
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from numba import njit
 
@@ -17,7 +19,18 @@ NAMES = ("price", "delta", "gamma", "vega", "theta", "rho")
 Float64Array = npt.NDArray[np.float64]
 
 
-def _chain(count: int, seed: int) -> dict[str, npt.NDArray[np.generic]]:
+class Options(TypedDict):
+    """The arguments of ``black76``."""
+
+    forward: Float64Array
+    strike: Float64Array
+    time_to_expiry: Float64Array
+    implied_vol: Float64Array
+    rate: Float64Array
+    is_call: npt.NDArray[np.bool_]
+
+
+def _chain(count: int, seed: int) -> Options:
     rng = np.random.default_rng(seed)
     forward = 10 ** rng.uniform(-1, 5, count)
     return {
@@ -30,6 +43,26 @@ def _chain(count: int, seed: int) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
+def _prices(options: Options) -> Float64Array:
+    """Return undiscounted prices, of all but the rate."""
+    return black76_price(
+        forward=options["forward"],
+        strike=options["strike"],
+        time_to_expiry=options["time_to_expiry"],
+        implied_vol=options["implied_vol"],
+        is_call=options["is_call"],
+    )
+
+
+def _terms(options: Options, i: int) -> tuple[float, float, float, float]:
+    """Return forward, strike, time to expiry and implied vol of one option."""
+    forward, strike, time, vol = (
+        float(column[i])
+        for column in (options["forward"], options["strike"], options["time_to_expiry"], options["implied_vol"])
+    )
+    return forward, strike, time, vol
+
+
 def _one(**changes: float | bool) -> OptionValues:
     values: dict[str, float | bool] = {
         "forward": 100.0, "strike": 100.0, "time_to_expiry": 0.5, "implied_vol": 0.6, "rate": 0.03, "is_call": True,
@@ -38,7 +71,7 @@ def _one(**changes: float | bool) -> OptionValues:
     return black76(**{name: np.array([value]) for name, value in values.items()})
 
 
-def _exact(forward: float, strike: float, time: float, vol: float, rate: float, call: bool) -> list[mpmath.mpf]:
+def _exact(forward: float, strike: float, time: float, vol: float, *, rate: float, call: bool) -> list[mpmath.mpf]:
     f, k, t, s, r = (mpmath.mpf(float(x)) for x in (forward, strike, time, vol, rate))
     v = s * mpmath.sqrt(t)
     d1 = mpmath.log(f / k) / v + v / 2
@@ -57,14 +90,14 @@ def _exact(forward: float, strike: float, time: float, vol: float, rate: float, 
 
 
 def test_realistic_options_are_right_to_14_digits() -> None:
-    """mpmath with 40 digits judges every output where an option is worth more than a millionth."""
+    """Forty digits of mpmath judge every output where an option is worth more than a millionth."""
     chain = _chain(400, seed=3)
 
     got = black76(**chain)
 
     with mpmath.workdps(40):
         for i in range(400):
-            exact = _exact(*(float(chain[name][i]) for name in list(chain)[:5]), bool(chain["is_call"][i]))
+            exact = _exact(*_terms(chain, i), rate=float(chain["rate"][i]), call=bool(chain["is_call"][i]))
             if exact[0] > 1e-6 * max(chain["forward"][i], chain["strike"][i]):
                 for name, value in zip(NAMES, exact, strict=True):
                     error = abs(mpmath.mpf(float(getattr(got, name)[i])) - value)
@@ -76,31 +109,32 @@ def test_extreme_options_are_right_in_price() -> None:
     rng = np.random.default_rng(4)
     n = 400
     forward = 10 ** rng.uniform(-2, 5, n)
-    chain = {
+    chain: Options = {
         "forward": forward,
         "strike": forward * np.exp(rng.uniform(-7, 7, n) * rng.random(n)),
         "time_to_expiry": 10 ** rng.uniform(-7, 0.7, n),
         "implied_vol": 10 ** rng.uniform(-2.3, 0.7, n),
+        "rate": np.zeros(n),
+        "is_call": rng.random(n) < 0.5,
     }
-    is_call = rng.random(n) < 0.5
 
-    got = black76_price(**chain, is_call=is_call)
+    got = _prices(chain)
 
     with mpmath.workdps(60):
         for i in range(n):
-            exact = _exact(*(float(chain[name][i]) for name in chain), 0.0, bool(is_call[i]))[0]
+            exact = _exact(*_terms(chain, i), rate=0.0, call=bool(chain["is_call"][i]))[0]
             assert abs(mpmath.mpf(float(got[i])) - exact) <= 1e-15 * max(forward[i], chain["strike"][i]), i
 
 
 def test_kernels_agree_with_the_textbook() -> None:
     """The two kernels and the plain formula are three ways to one number."""
     chain = _chain(500, seed=5)
+    chain["rate"] = np.zeros(500)
 
-    values = black76(**{**chain, "rate": np.zeros(500)})
-    prices = black76_price(**{name: chain[name] for name in chain if name != "rate"})
+    values, prices = black76(**chain), _prices(chain)
 
     for i in range(500):
-        arguments = [float(chain[name][i]) for name in list(chain)[:4]]
+        arguments = _terms(chain, i)
         call = bool(chain["is_call"][i])
         scale = max(arguments[0], arguments[1])
         assert prices[i] == pytest.approx(plain.black76_price(*arguments, call=call), abs=2e-15 * scale)
@@ -176,7 +210,10 @@ def test_the_kernels_are_vectorised() -> None:
     kernel = njit(error_model="numpy")(module._black76.py_func)
     chain = _chain(8, seed=6)
 
-    kernel(*chain.values(), *np.empty((6, 8)))
+    kernel(
+        chain["forward"], chain["strike"], chain["time_to_expiry"], chain["implied_vol"], chain["rate"],
+        chain["is_call"], *np.empty((6, 8)),
+    )  # fmt: skip
 
     assembly = next(iter(kernel.inspect_asm().values()))
 
@@ -186,8 +223,6 @@ def test_the_kernels_are_vectorised() -> None:
 @pytest.mark.skipif(not REFERENCE.exists(), reason="the reference Greeks beside the repository are not here")
 def test_published_greeks_are_reproduced() -> None:
     """Haug's and the vollib table's numbers, each to its own tolerance; forward = spot × e^(b t)."""
-    import polars as pl
-
     rows = pl.read_parquet(REFERENCE).filter(
         pl.col("quantity").is_in(["value", "delta", "gamma", "vega", "theta"])
         & (pl.col("t") > 0) & (pl.col("vol") > 0) & (pl.col("strike") < 1e9)

@@ -34,7 +34,7 @@ def a_book(shards: range, shard_count: int) -> Book:
 
 def some_legs(operations: list[tuple[int, int, int, int, int, int]]) -> Legs:
     """Turn (buyer, seller, instrument, lots, cash, fee) into pairs of legs; equal numbers make a transfer."""
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for buyer, seller, instrument, lots, cash, fee in operations:
         first, second = FIRST_ACCOUNT_NUMBER + buyer, FIRST_ACCOUNT_NUMBER + seller
         if buyer == seller:
@@ -60,6 +60,7 @@ class PlainBook:
         self.amounts: dict[tuple[int, int, int], int] = defaultdict(int)
 
     def apply(self, legs: Legs) -> None:
+        """Book legs one by one."""
         for leg in legs:
             account, asset = int(leg["account"]), int(leg["asset"])
             if leg["kind"] == LegKind.FILL:

@@ -1,6 +1,7 @@
 """The ledger on disk: appended, synced, cut, verified, torn."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,8 @@ def frames() -> list[bytes]:
     return [intake.genesis_frame(), *run(intake, arrivals(events)).frames]
 
 
-def _numbers(folder: Path, **options: object) -> list[int]:
-    return [frame.number for frame in read_frames(folder, **options)]  # type: ignore[arg-type]
+def _numbers(folder: Path, **options: Any) -> list[int]:
+    return [frame.number for frame in read_frames(folder, **options)]
 
 
 def _write(folder: Path, frames: list[bytes], file_bytes_max: int = 2000) -> LedgerPosition:
@@ -131,8 +132,7 @@ def test_a_torn_tail_is_named_and_cut(tmp_path: Path, frames: list[bytes], lost:
 
     seen: list[int] = []
     with pytest.raises(TornTailError, match=path.name):
-        for frame in read_frames(tmp_path):
-            seen.append(frame.number)
+        seen.extend(frame.number for frame in read_frames(tmp_path))
     writer = LedgerWriter(tmp_path)
     writer.append(frames[-1:])
     writer.close()

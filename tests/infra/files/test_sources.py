@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,8 +41,8 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
-def _flat(blocks: object) -> list[Arrival]:
-    return [arrival for block in blocks for arrival in block]  # type: ignore[attr-defined]
+def _flat(blocks: Iterable[Iterable[Arrival]]) -> list[Arrival]:
+    return [arrival for block in blocks for arrival in block]
 
 
 def _events(arrived: list[Arrival]) -> list[Event | DeadLetter]:
