@@ -19,6 +19,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from flows.intake.decode import check_id
+from flows.market.listings import resolve_instrument
+from flows.market.payments import fits_settlement
 from schemas.events import (
     TIME_NS_MAX,
     TIME_NS_MIN,
@@ -397,6 +399,14 @@ class Registry:
             )
         if expiring[0].settled:
             raise Refused(FailureReason.INSTRUMENT_SETTLED, f"{event.underlying} {event.expiry_ns} is settled already")
+        price = fraction(event.price)
+        for tradable in expiring:
+            # Behind intake nothing can be refused any more, and a payment that does not fit would halt the ledger.
+            if not fits_settlement(resolve_instrument(tradable.record), price, tradable.settlement_decimals):
+                raise Refused(
+                    FailureReason.AMOUNT_OUT_OF_RANGE,
+                    f"a lot of {tradable.record.instrument} would pay more than fits 64 bits at {event.price}",
+                )
         return SettlementRecord(event.underlying, event.expiry_ns, event.price), None
 
     def _open_instrument(self, instrument: str) -> Tradable:

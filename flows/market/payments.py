@@ -32,6 +32,11 @@ def settlement_units(instrument: Instrument, price: Fraction, decimals: int) -> 
     return checked_units(between_customers(payoff_per_lot(instrument, price) * 10**decimals))
 
 
+def fits_settlement(instrument: Instrument, price: Fraction, decimals: int) -> bool:
+    """Return whether the payment of an expiry per long lot fits 64 bits: what intake asks before it takes a price."""
+    return abs(payoff_per_lot(instrument, price) * 10**decimals) < I64_MAX
+
+
 def funding_units(value: float, rate: float, decimals: int, residual: Fraction) -> tuple[int, Fraction]:
     """Return ``(units, residual)`` of a funding payment per long lot.
 

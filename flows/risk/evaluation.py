@@ -1,6 +1,7 @@
 """What accounts are worth and what they must have, at one instant.
 
 1. An account's numbers depend on the instant and on the account alone: not on which others are evaluated with it.
+2. A number that is not finite decides nothing: every comparison with NaN is false, and would read as health.
 """
 
 from collections.abc import Mapping
@@ -40,9 +41,6 @@ def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str
             initial[chosen], maintenance[chosen] = models[name].requirements(
                 instant.margin_tables[name], positions, rows[chosen]
             )
-    return Evaluation(
-        equity(instant, book.cash, positions, book.isolated, rows),
-        initial,
-        maintenance,
-        undecidable(instant, book.cash, positions, rows),
-    )
+    worth = equity(instant, book.cash, positions, book.isolated, rows)
+    finite = np.isfinite(worth) & np.isfinite(initial) & np.isfinite(maintenance)
+    return Evaluation(worth, initial, maintenance, undecidable(instant, book.cash, positions, rows) | ~finite)

@@ -54,6 +54,7 @@ HALTS = (
     ConservationError,
     LedgerError,
     OSError,
+    OverflowError,
     RunDirectoryError,
     SettlementError,
     SettlementOverflowError,

@@ -176,6 +176,7 @@ REFUSALS: list[tuple[str, list[Event]]] = [
     ("unknown_instrument", [_settle(DAY)]),
     ("bad_value", [_future(), _settle(DAY - 1)]),
     ("bad_value", [_future(), _settle(DAY, "0")]),
+    ("amount_out_of_range", [_future(), _settle(DAY, "9" * 24)]),
     # busts
     ("unknown_fill", [event_bust("f-1")]),
     ("unknown_fill", [event_fill(1), event_bust("f-1", at=DAY + 1)]),
