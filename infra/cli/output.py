@@ -17,7 +17,9 @@ FAILED: Final = 1
 WRONG_USE: Final = 2
 DIFFERS: Final = 3
 
-console = Console(highlight=False)
+# A pipe or a file has no width: tables then take what they need for their columns.
+_PIPE_WIDTH: Final = 160
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 
