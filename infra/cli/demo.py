@@ -27,7 +27,6 @@ from schemas.ledger import Genesis
 
 _PERIOD_NS: Final = 300 * 1_000_000_000
 _SNAPSHOTS_NS: Final = 3_600 * 1_000_000_000
-_LOG: Final = "crash-day.ndjson.zst"
 
 _HOURLY: Final = """
 SELECT strftime(s.time_utc, '%H:%M') AS "UTC",
@@ -62,10 +61,10 @@ def demo(
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             fail(f"--out {place}: {error.strerror}")
-        log = place / _LOG
+        log = place / log_name(seed, accounts, hours)
         if not log.exists():
             errors.print(f"generating a synthetic crash day (seed {seed}, {accounts:,} accounts, {hours:g} hours)")
-            partial = log.with_name(f"unfinished-{_LOG}")
+            partial = log.with_name(f"unfinished-{log.name}")
             generate(partial, seed=seed, accounts=accounts, hours=hours)
             partial.replace(log)
         replayed = run(
@@ -92,6 +91,11 @@ def demo(
                 console.print("\nNothing was kept: --out DIR keeps the run, for tidegate query and tidegate verify.")
     if failed:
         raise typer.Exit(FAILED)
+
+
+def log_name(seed: int, accounts: int, hours: float) -> str:
+    """Return the name of a generated log, which says all that it depends on: another day is another file."""
+    return f"crash-day-{seed}-{accounts}-{hours:g}h.ndjson.zst"
 
 
 def _show(replayed: runs.Replayed, place: Path, failed: list[str]) -> None:

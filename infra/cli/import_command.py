@@ -1,9 +1,7 @@
 """``tidegate import``: public data into an event log, with a word on what of it is not the public data's own."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,13 +10,11 @@ import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from infra.cli.arguments import duration_ns, moment_ns, moment_text
 from infra.cli.output import WRONG_USE, console, errors, fail, print_facts, print_json
 from infra.imports.writer import LOG_SUFFIXES, LogSummary, write_log
 from schemas.events import Event
 
-_DURATION: Final = re.compile(r"([1-9][0-9]*)(s|m|h)")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
-_SECOND_NS: Final = 1_000_000_000
 _PERPETUALS_PATTERN: Final = "deribit_perp_minute_at_snapshots*.parquet"
 
 Tell = Callable[[str, int, int], None]
@@ -82,8 +78,8 @@ def import_(
             if kind is Kind.HYPERLIQUID_2023:
                 events, summary = _hyperliquid(files, prices, usdc, tell)
             else:
-                window = _moment("--from", start), _moment("--until", until)
-                events, summary = _deribit(files, window, _duration(every), accounts, seed, tell)
+                window = moment_ns("--from", start), moment_ns("--until", until)
+                events, summary = _deribit(files, window, duration_ns("--every", every), accounts, seed, tell)
                 if fits is not None:
                     fits.write_bytes(msgspec.json.format(msgspec.json.encode(summary.rows)))
                 if plot is not None:
@@ -132,8 +128,7 @@ def _plot(summary: Any, path: Path) -> None:
 
 def _show(log: LogSummary, summary: Any) -> None:
     facts: dict[str, Any] = {"log": log.path, "events": log.events, "size": f"{log.bytes / 1e6:.1f} MB"}
-    span = [datetime.fromtimestamp(time_ns / _SECOND_NS, UTC) for time_ns in (log.first_time_ns, log.last_time_ns)]
-    facts["from"], facts["until"] = (f"{moment:%F %T}" for moment in span)
+    facts["from"], facts["until"] = moment_text(log.first_time_ns), moment_text(log.last_time_ns)
     facts |= {f"events of {source}": count for source, count in log.by_source.items()}
     for name, value in msgspec.to_builtins(summary).items():
         if isinstance(value, int | float | str):
@@ -162,19 +157,3 @@ def _telling() -> Iterator[Tell]:
             progress.update(tasks[part], completed=done, total=total)
 
         yield tell
-
-
-def _moment(flag: str, text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{flag} {text}: write a moment like 2026-02-05 or 2026-02-05T08:00", WRONG_USE)
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return int(aware.timestamp()) * _SECOND_NS
-
-
-def _duration(text: str) -> int:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        fail(f"--every {text}: write a duration like 30s, 5m or 1h", WRONG_USE)
-    return int(match[1]) * _SECONDS[match[2]] * _SECOND_NS
