@@ -28,6 +28,12 @@ class PositionColumns:
     instrument: UInt32Array
     lots: Int64Array
 
+    def places(self, rows: Int64Array) -> Int64Array:
+        """Return where the positions of some rows stand, row after row."""
+        offset, count = self.offset[rows], self.count[rows]
+        before = np.cumsum(count) - count
+        return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
+
 
 class MarginModel(Protocol):
     """Requirements of accounts; pure functions of the market's tables and the positions.

@@ -17,7 +17,7 @@ from numba import njit
 
 from flows.margin.model import PositionColumns
 from flows.market.listings import Account
-from flows.settlement.netting import deltas_of, keys_of, sum_by_key
+from flows.settlement.netting import summed
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS, shard_of
 from schemas.instruments import MarginMode
@@ -316,7 +316,7 @@ class Book:
         """Return the net of the period by (account, kind, market), zeros left out, and begin the next."""
         used = int(self._journal_used[0])
         self._journal_used[0] = 0
-        return net(self._journal[:used])
+        return summed([self._journal[:used]])
 
     def update_state_hash(self) -> tuple[int, int]:
         """Return the two 64-bit halves of the sum of all customer accounts' hashes.
@@ -339,7 +339,7 @@ class Book:
         assert int(self._journal_used[0]) == 0, "a checkpoint belongs at a barrier, after its deltas were taken"
         assert not self._orphans, "vanished orders are cancelled in the frame in which they vanish"
         rows = np.flatnonzero(self._shard[: self.rows] == shard)
-        place = _places(self._offset[rows], self._count[rows])
+        place = self.positions.places(rows)
         return seal_envelope(
             "book-shard",
             _SHARD_VERSION,
@@ -472,20 +472,6 @@ class _Rows:
     def of(cls, state: _ShardState, models: Sequence[str]) -> "_Rows":
         """Return the columns of a decoded shard."""
         return cls(state, models)
-
-
-def net(journal: Deltas) -> Deltas:
-    """Return journal entries summed by (account, kind, market), in that order, zeros left out."""
-    keys, amounts = sum_by_key(keys_of(journal), journal["amount"])
-    kept = amounts != 0
-    return deltas_of(keys[kept], amounts[kept])
-
-
-def _places(offset: Int64Array, count: Int64Array) -> Int64Array:
-    """Return the pool places of the given rows' positions, row after row."""
-    total = int(count.sum())
-    starts = np.cumsum(count) - count
-    return np.repeat(offset - starts, count) + np.arange(total, dtype=np.int64)
 
 
 @njit(cache=True)

@@ -64,12 +64,17 @@ def net(parts: Sequence[Deltas], where: str = "the period") -> Deltas:
     SettlementOverflowError : a net does not fit 64 bits.
     ValueError : a delta has an unknown kind or a market out of range.
     """
+    deltas = summed(parts)
+    check_conservation(deltas, where)
+    return deltas
+
+
+def summed(parts: Sequence[Deltas]) -> Deltas:
+    """Return deltas summed by (account, kind, market), canonical, whether or not they conserve; errors as ``net``."""
     joined = np.concatenate([empty_deltas(), *parts])
     keys, amounts = sum_by_key(keys_of(joined), joined["amount"])
     kept = amounts != 0
-    deltas = deltas_of(keys[kept], amounts[kept])
-    check_conservation(deltas, where)
-    return deltas
+    return deltas_of(keys[kept], amounts[kept])
 
 
 def check_conservation(deltas: Deltas, where: str) -> None:

@@ -8,7 +8,6 @@
 
 import struct
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -17,19 +16,20 @@ from flows.settlement.batch import Batch, chunks, data_root, encode_deltas
 from flows.settlement.holdings import Holdings
 from flows.settlement.netting import net
 from flows.settlement.tree import DEPTH, Tree, keccak, leaf_hash
+from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ledger import Frame, FrameKind
 from schemas.results import DeltaKind, Deltas
 
-CHECKPOINT_VERSION: Final = 1
-_MAGIC: Final = b"TGST"
-# magic, version, depth, next batch, first frame not yet in a batch, first frame not yet seen, root, holdings
-_HEADER: Final = struct.Struct("<4sHHQqq32sQ")
-_DIGEST_LENGTH: Final = 16
+_NOUN: Final = "settlement"
+_VERSION: Final = 1
+# depth, next batch, first frame not yet in a batch, first frame not yet seen, root, holdings
+_HEADER: Final = struct.Struct("<HQqq32sQ")
+_HOLDING_BYTES: Final = 16
 _ANY_FRAME: Final = -1
 
 
 class SettlementError(Exception):
-    """A frame or a checkpoint that the step cannot go on from."""
+    """A frame that does not follow what is settled."""
 
 
 class Settlement:
@@ -133,8 +133,6 @@ class Settlement:
         """Return the state as bytes, 16 a holding: versioned and checksummed, nothing in it is ever executed."""
         self._holdings.check("the state to checkpoint")
         header = _HEADER.pack(
-            _MAGIC,
-            CHECKPOINT_VERSION,
             self._tree.depth,
             self._next_number,
             self._first_unsettled,
@@ -142,10 +140,8 @@ class Settlement:
             self._tree.root,
             self._holdings.keys.shape[0],
         )
-        body = b"".join(
-            (header, self._holdings.keys.astype("<u8").tobytes(), self._holdings.amounts.astype("<i8").tobytes())
-        )
-        return body + blake2b(body, digest_size=_DIGEST_LENGTH).digest()
+        keys, amounts = self._holdings.keys.astype("<u8"), self._holdings.amounts.astype("<i8")
+        return seal_envelope(_NOUN, _VERSION, b"".join((header, keys.tobytes(), amounts.tobytes())))
 
     @classmethod
     def restore(cls, data: bytes) -> "Settlement":
@@ -153,17 +149,13 @@ class Settlement:
 
         Raises
         ------
-        SettlementError : damaged, of another version, or not a state that gives the root it names.
+        CheckpointError : damaged, of another version, or not a state that gives the root it names.
         ConservationError : its totals are not zero.
         """
-        body, digest = data[:-_DIGEST_LENGTH], data[-_DIGEST_LENGTH:]
-        if len(body) < _HEADER.size or blake2b(body, digest_size=_DIGEST_LENGTH).digest() != digest:
-            raise SettlementError("settlement checkpoint is damaged or truncated")
-        magic, version, depth, next_number, first_unsettled, next_frame, root, count = _HEADER.unpack_from(body)
-        if magic != _MAGIC or version != CHECKPOINT_VERSION:
-            raise SettlementError(f"not a settlement checkpoint of version {CHECKPOINT_VERSION}")
-        if len(body) != _HEADER.size + 16 * count:
-            raise SettlementError("settlement checkpoint does not have the length that it names")
+        body = open_envelope(_NOUN, _VERSION, data)
+        depth, next_number, first_unsettled, next_frame, root, count = _HEADER.unpack_from(body)
+        if len(body) != _HEADER.size + _HOLDING_BYTES * count:
+            raise CheckpointError("settlement checkpoint does not have the length that it names")
         settlement = cls(depth)
         settlement._holdings = Holdings(
             np.frombuffer(body, dtype="<u8", count=count, offset=_HEADER.size).astype(np.uint64),
@@ -172,7 +164,7 @@ class Settlement:
         settlement._holdings.check("the checkpoint")
         settlement._set_leaves(settlement._holdings.accounts())
         if settlement.root != root:
-            raise SettlementError("settlement checkpoint does not give the root that it names")
+            raise CheckpointError("settlement checkpoint does not give the root that it names")
         settlement._next_number = next_number
         settlement._first_unsettled = first_unsettled
         settlement._next_frame = next_frame

@@ -129,7 +129,7 @@ def state_part(
     margins = evaluate(book, instant, rows)
     holder, asset = np.nonzero(book.cash)
     positions = book.positions
-    place = _places(positions.offset, positions.count)
+    place = positions.places(np.arange(number.shape[0]))
     return StatePart(
         accounts=pa.table(
             {
@@ -369,12 +369,6 @@ def _asset_price_rows(moment: Moment, names: Names, instant: Instant) -> pa.Tabl
             "haircut": instant.haircut,
         },
     )
-
-
-def _places(offset: Int64Array, count: Int64Array) -> Int64Array:
-    """Return the places in the position columns of every row's positions, row after row."""
-    before = np.cumsum(count) - count
-    return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
 
 
 def _columns(parts: Iterable[pa.Table]) -> Columns:

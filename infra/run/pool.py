@@ -14,9 +14,9 @@ import numpy as np
 
 from flows.market.instant import Instant
 from flows.passages import Decided, RiskCheckpoint, RiskPeriod, Written
-from flows.risk.book import net
 from flows.risk.stage import FrameReader, StateClock
 from flows.risk.step import merge_results
+from flows.settlement.netting import summed
 from flows.snapshot.rows import StatePart
 from infra.run.messages import Failed, Frames, PeriodPart, Start, decode_instant, receive_from_worker, send
 from schemas.ledger import Frame, FrameKind
@@ -101,7 +101,7 @@ class RiskPool:
             barrier=barrier,
             first_frame=self._first_frame,
             results=merge_results([np.frombuffer(part.results, RESULT) for part in parts]),
-            deltas=net(np.concatenate([np.frombuffer(part.deltas, DELTA) for part in parts])),
+            deltas=summed([np.frombuffer(part.deltas, DELTA) for part in parts]),
             state_hash=(_sum(part.state_hash[0] for part in parts), _sum(part.state_hash[1] for part in parts)),
             state=_state(parts) if state_due else None,
         )

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.market.listings import Account
-from flows.risk.book import Book, BookOverflow, UnknownAccountNumber, net
+from flows.risk.book import Book, BookOverflow, UnknownAccountNumber
+from flows.settlement.netting import summed
 from schemas.checkpoint import CheckpointError
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER, HOUSE_NUMBER, shard_of
 from schemas.instruments import MarginMode
 from schemas.ledger import NO_INSTRUMENT, LegFlag, LegKind, Legs, empty_legs
-from schemas.results import DELTA, DeltaKind
+
 
 MODELS = ("tidegate-standard", "tidegate-portfolio")
 ACCOUNTS = 12
@@ -119,8 +120,8 @@ def test_book_equals_a_dictionary_even_when_dumped_midway(
 
     expected = {key: value for key, value in plain.amounts.items() if value}
     assert amounts_of(book) == expected
-    summed = net(np.concatenate(deltas))
-    assert {(int(d["account"]), int(d["kind"]), int(d["market"])): int(d["amount"]) for d in summed} == expected
+    total = summed(deltas)
+    assert {(int(d["account"]), int(d["kind"]), int(d["market"])): int(d["amount"]) for d in total} == expected
     for kind, market in {(kind, market) for _, kind, market in expected}:
         assert sum(value for key, value in expected.items() if key[1:] == (kind, market)) == 0
 
@@ -236,13 +237,3 @@ def test_a_liquidation_fill_fills_the_open_order_and_a_turn_cancels_it() -> None
     assert left == -1
     assert book.take_orphans() == [(row, 2, -1)]
     assert int(book.order_count[row]) == 0
-
-
-def test_netting_drops_what_nets_to_nothing() -> None:
-    """A period in which an account only went out and back has no delta of it."""
-    journal = np.zeros(3, DELTA)
-    journal["account"] = [9, 8, 9]
-    journal["kind"] = DeltaKind.ASSET
-    journal["amount"] = [5, 1, -5]
-
-    assert [(int(d["account"]), int(d["amount"])) for d in net(journal)] == [(8, 1)]

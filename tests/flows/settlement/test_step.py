@@ -7,9 +7,10 @@ import pytest
 
 from flows.settlement.batch import BatchError, decode_batch
 from flows.settlement.holdings import Holdings
-from flows.settlement.netting import ConservationError, SettlementOverflowError, keys_of, net
+from flows.settlement.netting import ConservationError, SettlementOverflowError, keys_of, net, summed
 from flows.settlement.step import Settlement, SettlementError
 from flows.settlement.tree import EMPTY_LEAF, Tree, keccak, leaf_hash
+from schemas.checkpoint import CheckpointError
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER
 from schemas.ledger import FrameKind
 from schemas.money import I64_MAX
@@ -158,6 +159,13 @@ def test_a_fault_in_the_stored_state_shows_at_the_next_checkpoint() -> None:
         holdings.check("the state")
 
 
+def test_what_nets_to_nothing_is_no_delta() -> None:
+    """Fails if an account that only went out and back has a delta of it."""
+    journal = rows((9, ASSET, 0, 5), (8, ASSET, 0, 1), (9, ASSET, 0, -5))
+
+    assert summed([journal]).tolist() == rows((8, ASSET, 0, 1)).tolist()
+
+
 def test_a_key_that_does_not_pack_is_refused() -> None:
     """Fails if an unknown kind could be taken for another market."""
     unknown = rows((8, 2, 0, 1))
@@ -177,10 +185,10 @@ def test_a_damaged_checkpoint_is_refused_wherever_it_is_damaged() -> None:
     good = settlement.checkpoint()
 
     for at in range(len(good)):
-        with pytest.raises(SettlementError):
+        with pytest.raises(CheckpointError):
             Settlement.restore(_flip(good, at))
     for length in range(0, len(good), 7):
-        with pytest.raises(SettlementError):
+        with pytest.raises(CheckpointError):
             Settlement.restore(good[:length])
 
 
