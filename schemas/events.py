@@ -28,7 +28,9 @@ TIME_NS_MIN: Final = 1_230_768_000_000_000_000
 TIME_NS_MAX: Final = 4_102_444_800_000_000_000
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True):
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True
+):
     """What every event carries.
 
     ``event_id`` is unique for ever (a repeat with the same content is dropped, with other content refused);

@@ -93,7 +93,11 @@ class PortfolioParameters(ParameterSet):
     # (spot multiple, vol direction -1 | 0 | 1, weight of the scenario's loss)
     scenarios: list[tuple[Annotated[float, Field(gt=0.0, le=10.0)], Annotated[int, Field(ge=-1, le=1)], Ratio]] = Field(
         default_factory=lambda: [
-            *[(1.0 + move / 100.0, direction, 1.0) for move in (-15, -10, -5, 0, 5, 10, 15) for direction in (-1, 0, 1)],
+            *[
+                (1.0 + move / 100.0, direction, 1.0)
+                for move in (-15, -10, -5, 0, 5, 10, 15)
+                for direction in (-1, 0, 1)
+            ],
             (0.5, 1, 0.4),
             (1.6, 1, 0.35),
             (2.0, 1, 0.2),

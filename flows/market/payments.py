@@ -34,7 +34,8 @@ def settlement_units(instrument: Instrument, price: Fraction, decimals: int) -> 
 
 def fits_settlement(instrument: Instrument, price: Fraction, decimals: int) -> bool:
     """Return whether the payment of an expiry per long lot fits 64 bits: what intake asks before it takes a price."""
-    return abs(payoff_per_lot(instrument, price) * 10**decimals) < I64_MAX
+    payment: Fraction = payoff_per_lot(instrument, price) * 10**decimals
+    return abs(payment) < I64_MAX
 
 
 def funding_units(value: float, rate: float, decimals: int, residual: Fraction) -> tuple[int, Fraction]:

@@ -15,7 +15,6 @@ from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER, HOUSE_
 from schemas.instruments import MarginMode
 from schemas.ledger import NO_INSTRUMENT, LegFlag, LegKind, Legs, empty_legs
 
-
 MODELS = ("tidegate-standard", "tidegate-portfolio")
 ACCOUNTS = 12
 ASSETS = 2
