@@ -3,12 +3,17 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from infra.files.ledger import read_dead_letters
+from schemas.events import AnyEvent
 from tests.replay.crash import Campaign, files_of
 
 
@@ -71,6 +76,38 @@ def test_splitting_the_input_changes_no_digest(
     assert len(letters) == quiet[0]["dead_letters"]
     # An over-long line is kept up to the limit; every other payload is its whole line.
     assert all(any(line.startswith(letter.payload) for line in lines) for letter in letters)
+
+
+def test_parquet_with_the_same_columns_is_the_same_log(campaign: Campaign, tmp_path: Path) -> None:
+    """Rows of a table and lines of a file are one event each, whatever carries them."""
+    events = []
+    for line in campaign.log.read_bytes().splitlines():
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            msgspec.json.decode(line, type=AnyEvent)
+            events.append(msgspec.json.decode(line))
+    (tmp_path / "day.ndjson").write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+    nested = ("svi", "points", "parameters")
+    columns = sorted({name for event in events for name in event})
+    table = pa.table(
+        {
+            name: [
+                msgspec.json.encode(event[name]).decode() if name in nested and name in event else event.get(name)
+                for event in events
+            ]
+            for name in columns
+        }
+    )
+    pq.write_table(table, tmp_path / "day.parquet")
+
+    summaries = []
+    for name in ("day.ndjson", "day.parquet"):
+        command = campaign.command(tmp_path / f"{name}-run")
+        command[command.index(str(campaign.log))] = str(tmp_path / name)
+        summaries.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+    assert summaries[0]["digest"] == summaries[1]["digest"]
+    assert summaries[0]["accepted"] == summaries[1]["accepted"] > 0
+    assert summaries[0]["dead_letters"] == summaries[1]["dead_letters"]
 
 
 def test_verify_agrees_and_names_a_changed_byte(campaign: Campaign, quiet: tuple[dict[str, Any], Path]) -> None:
