@@ -3,7 +3,6 @@
 1. A batch that was appended and synced reads back as the same bytes, or the file is refused: never a part of it.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
@@ -12,6 +11,7 @@ from typing import Final
 import xxhash
 
 from flows.settlement.batch import Batch, BatchError, decode_batch, encode_batch
+from infra.files.append import AppendFile
 
 _MAGIC: Final = b"TGBATCH\x01"
 # length of the batch, xxh3-64 of it
@@ -23,42 +23,34 @@ class BatchesError(Exception):
 
 
 class BatchesWriter:
-    """Appends batches."""
+    """Appends batches.
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file and go on at its end."""
-        self._file = path.open("ab")
-        if self._file.tell() == 0:
-            self._file.write(_MAGIC)
-            self._file.flush()
+    Parameters
+    ----------
+    committed : the length that the last commit names, as ``sync`` returned it; 0 begins a new file.
 
-    @property
-    def size(self) -> int:
-        """The length of the file so far, bytes: what a commit remembers for ``truncate_to``."""
-        return self._file.tell()
+    Raises
+    ------
+    ShorterThanCommitted : the file on disk is shorter than that.
+    """
+
+    def __init__(self, path: Path, committed: int = 0) -> None:
+        self._file = AppendFile(path, committed)
+        if committed == 0:
+            self._file.append(_MAGIC)
 
     def append(self, batch: Batch) -> None:
         """Write a batch at the end."""
         data = encode_batch(batch)
-        self._file.write(_RECORD.pack(len(data), xxhash.xxh3_64_intdigest(data)))
-        self._file.write(data)
+        self._file.append(_RECORD.pack(len(data), xxhash.xxh3_64_intdigest(data)))
+        self._file.append(data)
 
-    def sync(self) -> None:
-        """Put everything appended on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def truncate_to(self, size: int) -> None:
-        """Cut the file back to a ``size`` that it had at a commit; raise ``BatchesError`` if it is shorter."""
-        self._file.flush()
-        if not len(_MAGIC) <= size <= self.size:
-            raise BatchesError(f"the batches file has {self.size} bytes and cannot be cut to {size}")
-        self._file.truncate(size)
-        self._file.seek(size)
+    def sync(self) -> int:
+        """Put everything appended on the disk; return the length to commit."""
+        return self._file.sync()
 
     def close(self) -> None:
-        """Sync and close."""
-        self.sync()
+        """Close the file."""
         self._file.close()
 
 

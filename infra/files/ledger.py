@@ -8,7 +8,6 @@ A file holds frames, each behind its length (u32, little-endian); its name is th
 """
 
 import base64
-import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from struct import Struct
@@ -16,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from infra.files.append import AppendFile, sync_directory
 from schemas.failures import DeadLetter, FailureReason, Origin
 from schemas.ledger import Frame, LedgerError, check_link, decode_frame
 
@@ -62,31 +62,29 @@ class LedgerWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.torn_bytes = 0
         self.position = self._end()
-        self._file = self._path(self.position.file).open("ab")
-        if self.torn_bytes:
-            self._file.truncate(self.position.offset)
+        self._file = AppendFile(self._path(self.position.file), self.position.offset)
+        sync_directory(folder)
 
     def append(self, frames: Iterable[bytes]) -> None:
         """Append frames, in order; ``sync`` makes them durable."""
         file, offset, number = self.position.file, self.position.offset, self.position.next_frame
         for frame in frames:
             if offset >= self._file_bytes_max:
-                self._sync_file()
-                self._file.close()
+                self.close()
                 file, offset = number, 0
-                self._file = self._path(file).open("ab")
-                _sync_folder(self._folder)
+                self._file = AppendFile(self._path(file))
+                sync_directory(self._folder)
             if _NUMBER_IN_FRAME.unpack_from(frame)[0] != number:
                 raise LedgerError(f"frame {_NUMBER_IN_FRAME.unpack_from(frame)[0]} does not follow frame {number - 1}")
-            self._file.write(_LENGTH.pack(len(frame)))
-            self._file.write(frame)
+            self._file.append(_LENGTH.pack(len(frame)))
+            self._file.append(frame)
             offset += _LENGTH.size + len(frame)
             number += 1
             self.position = LedgerPosition(file, offset, number)
 
     def sync(self) -> LedgerPosition:
         """Make everything appended durable; return the end of it."""
-        self._sync_file()
+        self._file.sync()
         return self.position
 
     def truncate_to(self, position: LedgerPosition) -> None:
@@ -95,6 +93,7 @@ class LedgerWriter:
         Raises
         ------
         LedgerError : the ledger does not reach that far.
+        ShorterThanCommitted : a file has lost bytes since.
         """
         end = self.position
         if position.next_frame > end.next_frame or not self._path(position.file).exists():
@@ -103,15 +102,14 @@ class LedgerWriter:
         for number, path in _files(self._folder):
             if number > position.file:
                 path.unlink()
-        self._file = self._path(position.file).open("ab")
-        self._file.truncate(position.offset)
-        self._sync_file()
-        _sync_folder(self._folder)
+        self._file = AppendFile(self._path(position.file), position.offset)
+        self._file.sync()
+        sync_directory(self._folder)
         self.position = position
 
     def close(self) -> None:
         """Sync and close."""
-        self._sync_file()
+        self._file.sync()
         self._file.close()
 
     def _end(self) -> LedgerPosition:
@@ -134,10 +132,6 @@ class LedgerWriter:
 
     def _path(self, first: int) -> Path:
         return self._folder / f"{first:08d}{_SUFFIX}"
-
-    def _sync_file(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
 
 def read_frames(
@@ -205,40 +199,9 @@ def _frames(path: Path, *, is_last: bool, until: LedgerPosition | None) -> Itera
             offset += _LENGTH.size + length
 
 
-class DeadLetterWriter:
-    """Append dead letters to an NDJSON file: their payload is base64, everything else is plain."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        self._size = path.stat().st_size
-
-    def append(self, letters: Iterable[DeadLetter]) -> None:
-        """Append dead letters; ``sync`` makes them durable."""
-        for letter in letters:
-            line = msgspec.json.encode(_to_line(letter)) + b"\n"
-            self._file.write(line)
-            self._size += len(line)
-
-    def sync(self) -> int:
-        """Make everything appended durable; return the length of the file in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._size
-
-    def truncate_to(self, size: int) -> None:
-        """Take back everything behind a length that ``sync`` returned."""
-        self._file.flush()
-        if size > self._size:
-            raise ValueError(f"dead letters have {self._size} bytes: they never had {size}")
-        self._file.truncate(size)
-        self._size = size
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Sync and close."""
-        self.sync()
-        self._file.close()
+def dead_letter_lines(letters: Iterable[DeadLetter]) -> bytes:
+    """Return dead letters as lines of NDJSON: their payload is base64, everything else is plain."""
+    return b"".join(msgspec.json.encode(_to_line(letter)) + b"\n" for letter in letters)
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -284,11 +247,3 @@ def _files(folder: Path) -> list[tuple[int, Path]]:
     """Return the frame files with the numbers of their first frames, in order."""
     named = ((path.name[: -len(_SUFFIX)], path) for path in folder.glob(f"*{_SUFFIX}"))
     return sorted((int(number), path) for number, path in named if number.isdigit())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

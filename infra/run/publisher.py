@@ -23,7 +23,7 @@ from flows.settlement.batch import Batch
 from flows.settlement.step import Settlement
 from infra.chain.batches import BatchesWriter
 from infra.files.append import AppendFile
-from infra.files.ledger import DeadLetterWriter, LedgerPosition, LedgerWriter
+from infra.files.ledger import LedgerPosition, LedgerWriter, dead_letter_lines
 from infra.files.snapshots import SnapshotStore
 from infra.run.directory import COMMIT_VERSION, Commit, RunDirectory
 from schemas.results import ResultKind, Tier
@@ -70,14 +70,12 @@ class Publisher:
         self.last_commit = commit
         self._ledger = LedgerWriter(path / LEDGER)
         self._results = AppendFile(path / RESULTS, 0 if commit is None else commit.results)
-        self._dead_letters = DeadLetterWriter(path / DEAD_LETTERS)
-        self._batches = BatchesWriter(path / BATCHES)
+        self._dead_letters = AppendFile(path / DEAD_LETTERS, 0 if commit is None else commit.dead_letters)
+        self._batches = BatchesWriter(path / BATCHES, 0 if commit is None else commit.batches)
         self._snapshot = SnapshotStore(path)
         self._barrier_bytes = b""
         if commit is not None:
             self._ledger.truncate_to(msgspec.convert(commit.ledger, LedgerPosition))
-            self._dead_letters.truncate_to(commit.dead_letters)
-            self._batches.truncate_to(commit.batches)
             self._snapshot.roll_back(commit.snapshot)
         self._writer: ChainWriter | None = None
         if chain == "embedded":
@@ -91,7 +89,7 @@ class Publisher:
         settled, decided = shown.settled, shown.settled.decided
         written = decided.written
         self._ledger.append(written.frames)
-        self._dead_letters.append(written.dead_letters)
+        self._dead_letters.append(dead_letter_lines(written.dead_letters))
         self.counts.add(written.counts)
         self.tallies.update(f"dead_letters.{letter.reason.value}" for letter in written.dead_letters)
         if decided.period is not None:
@@ -125,7 +123,7 @@ class Publisher:
         assert shown.checkpoint is not None
         if self._writer is not None:
             self._writer.outbox.sync()
-        self._batches.sync()
+        batches = self._batches.sync()
         checkpoint = self._directory.write_checkpoint(
             barrier.number,
             stages={
@@ -144,7 +142,7 @@ class Publisher:
             ledger=self._ledger.sync(),
             dead_letters=self._dead_letters.sync(),
             results=self._results.sync(),
-            batches=self._batches.size,
+            batches=batches,
             batch_number=self.batch_number,
             snapshot=self._snapshot.position,
             digest=self.digest.hex(),
@@ -195,7 +193,5 @@ def _clear(path: Path) -> None:
     """Remove what a run left that was killed before its first commit."""
     for name in (LEDGER, "snapshot"):
         shutil.rmtree(path / name, ignore_errors=True)
-    for name in (RESULTS, DEAD_LETTERS, BATCHES):
-        (path / name).unlink(missing_ok=True)
     for file in path.glob(f"{OUTBOX}*"):
         file.unlink()

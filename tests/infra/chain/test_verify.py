@@ -10,6 +10,7 @@ from infra.chain.batches import BatchesError, BatchesWriter, read_batches
 from infra.chain.embedded import embedded_writer
 from infra.chain.outbox import Outbox
 from infra.chain.verify import verify
+from infra.files.append import ShorterThanCommitted
 from tests.infra.chain.builders import GENESIS_ROOT, changed, settled
 
 SETTLEMENT, BATCHES = settled(4)
@@ -123,22 +124,19 @@ def test_batches_read_back_through_reopening_and_cutting(tmp_path: Path) -> None
     path = tmp_path / "batches.bin"
     writer = BatchesWriter(path)
     writer.append(BATCHES[0])
-    writer.sync()
-    committed = writer.size
+    committed = writer.sync()
     writer.append(BATCHES[1])
     writer.close()
 
-    resumed = BatchesWriter(path)
-    resumed.truncate_to(committed)
+    resumed = BatchesWriter(path, committed)
     for batch in BATCHES[1:]:
         resumed.append(batch)
     resumed.close()
 
     assert list(read_batches(path)) == BATCHES
     assert all(decode_batch(encode_batch(batch)) == batch for batch in BATCHES)
-    again = BatchesWriter(path)
-    with pytest.raises(BatchesError, match="cannot be cut"):
-        again.truncate_to(again.size + 1)
+    with pytest.raises(ShorterThanCommitted, match="were committed"):
+        BatchesWriter(path, path.stat().st_size + 1)
 
 
 def test_a_damaged_file_is_refused_at_the_damage(tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
+from infra.files.append import AppendFile, ShorterThanCommitted
 from infra.files.ledger import (
     LEDGER_START,
-    DeadLetterWriter,
     LedgerPosition,
     LedgerWriter,
     TornTailError,
+    dead_letter_lines,
     read_dead_letters,
     read_frame,
     read_frames,
@@ -180,16 +181,17 @@ def test_dead_letters_come_back_whole(tmp_path: Path) -> None:
         )
         for place in range(5)
     ]  # fmt: skip
-    writer = DeadLetterWriter(tmp_path / "dead_letters.ndjson")
+    path = tmp_path / "dead_letters.ndjson"
 
-    writer.append(letters[:2])
-    size = writer.sync()
-    writer.append(letters[2:4])
-    writer.sync()
-    writer.truncate_to(size)
-    writer.append(letters[2:])
-    writer.close()
+    with AppendFile(path) as file:
+        file.append(dead_letter_lines(letters[:2]))
+        size = file.sync()
+        file.append(dead_letter_lines(letters[2:4])[:-1])
+    cut = list(read_dead_letters(path))
+    with AppendFile(path, size) as file:
+        file.append(dead_letter_lines(letters[2:]))
 
-    assert list(read_dead_letters(tmp_path / "dead_letters.ndjson")) == letters
-    with pytest.raises(ValueError, match="never had"):
-        DeadLetterWriter(tmp_path / "dead_letters.ndjson").truncate_to(10**6)
+    assert cut == letters[:3]
+    assert list(read_dead_letters(path)) == letters
+    with pytest.raises(ShorterThanCommitted, match="were committed"):
+        AppendFile(path, 10**6)
