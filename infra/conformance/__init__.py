@@ -1,0 +1,1 @@
+"""Conformance: margin models held to numbers that venues publish."""
