@@ -20,7 +20,6 @@
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Final, cast
 
@@ -38,6 +37,7 @@ from flows.intake.registry import (
     Trade,
     TransferStatus,
 )
+from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.events import Collateral, Event, Fill, FillBusted, WithdrawalRequested
 from schemas.failures import DeadLetter, FailureReason, Origin, Refused
 from schemas.ids import BRIDGE_NUMBER
@@ -57,9 +57,8 @@ from schemas.ledger import (
 )
 
 HEARTBEATS_MAX: Final = 10
-CHECKPOINT_VERSION: Final = 1
-_MAGIC: Final = b"TGIN"
-_DIGEST_BYTES: Final = 16
+_NOUN: Final = "intake"
+_VERSION: Final = 1
 _WITH_FILL_ID: Final = frozenset((Fill, FillBusted))
 _ACCOUNT_EVENTS: Final = frozenset((Fill, FillBusted, Collateral, WithdrawalRequested))
 # Plain integers: arithmetic on enum members costs more than packing a leg.
@@ -73,10 +72,6 @@ _BUSTED: Final = 1
 _LIQUIDATION: Final = 2
 # Faults of an event by itself come before faults against the ledger, and are looked for when one of these is met.
 _AGAINST_THE_LEDGER: Final = frozenset(list(FailureReason)[list(FailureReason).index(FailureReason.TOO_OLD) :])
-
-
-class CheckpointError(Exception):
-    """A checkpoint is damaged or of another version: resume from an earlier one, or from the start."""
 
 
 @dataclass(slots=True)
@@ -369,7 +364,7 @@ class Intake:
         self._out.counts.market_records += 1
 
     def _take_fill(self, event: Fill, trade: Trade, fill_key: bytes) -> None:
-        tradable, buyer, seller, lots, cash, buyer_fee, seller_fee, ticks = trade
+        tradable, buyer, seller, *_ = trade
         if buyer.isolated or seller.isolated:
             self._registry.bind(trade)
         numbers = _fill_numbers(event, trade)
@@ -624,7 +619,7 @@ class Intake:
     # ---- checkpoint
 
     def checkpoint(self) -> bytes:
-        """Return the whole memory, sealed: magic, version, digest, MessagePack.
+        """Return the whole memory, as MessagePack in an envelope.
 
         To be taken between steps, or between the passages of one. A restored intake that is given what comes behind
         ``positions`` writes the same frames, byte for byte.
@@ -652,8 +647,7 @@ class Intake:
             registry=self._registry.dump(self._ledger_time_ns),
             duplicates=self._duplicates.dump(self._ledger_time_ns),
         )
-        data = msgspec.msgpack.encode(state)
-        return b"".join((_MAGIC, CHECKPOINT_VERSION.to_bytes(2, "little"), _digest(data), data))
+        return seal_envelope(_NOUN, _VERSION, msgspec.msgpack.encode(state))
 
     @classmethod
     def restore(cls, checkpoint: bytes) -> "Intake":
@@ -663,15 +657,7 @@ class Intake:
         ------
         CheckpointError : damaged, or of another version.
         """
-        start = len(_MAGIC) + 2 + _DIGEST_BYTES
-        if checkpoint[: len(_MAGIC)] != _MAGIC or len(checkpoint) < start:
-            raise CheckpointError("not a checkpoint of intake")
-        version = int.from_bytes(checkpoint[len(_MAGIC) : len(_MAGIC) + 2], "little")
-        if version != CHECKPOINT_VERSION:
-            raise CheckpointError(f"intake checkpoint of version {version}, not {CHECKPOINT_VERSION}")
-        if _digest(checkpoint[start:]) != checkpoint[start - _DIGEST_BYTES : start]:
-            raise CheckpointError("intake checkpoint is damaged")
-        state = msgspec.msgpack.decode(checkpoint[start:], type=_State)
+        state = msgspec.msgpack.decode(open_envelope(_NOUN, _VERSION, checkpoint), type=_State)
         intake = cls(state.genesis, shard_count=state.shard_count, margin_models=state.margin_models)
         intake._take(state)
         return intake
@@ -727,7 +713,3 @@ def _first_fault(event: Event, refused: Refused) -> Refused:
         except Refused as earlier:
             return earlier
     return refused
-
-
-def _digest(data: bytes) -> bytes:
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()

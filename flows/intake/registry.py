@@ -13,6 +13,7 @@ for the event as a whole.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from math import sqrt
 from typing import Any, Final, TypeVar
 
@@ -570,7 +571,7 @@ class Registry:
                 raise _conflict("withdrawal", event.withdrawal_id)
             return None
         after = Withdrawal(holder.number, asset, units, ledger_time_ns)
-        return Movement(holder, asset, units, None, False, event.withdrawal_id, after)
+        return Movement(holder, asset, units, None, was_confirmed=False, name=event.withdrawal_id, after=after)
 
     def remember(self, movement: Movement) -> None:
         """Remember a transfer's new status, or a withdrawal."""
@@ -707,7 +708,7 @@ def _points_record(event: OracleVol, points: list[VolPoint]) -> VolPointsRecord:
         raise _bad_value(f"a smile has 1 to {VOL_POINTS_MAX} points, not {len(points)}")
     strikes = [_positive(point.strike) for point in points]
     vols = [_positive(point.implied_vol) for point in points]
-    if any(later <= earlier for earlier, later in zip(strikes, strikes[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(strikes)):
         raise _bad_value("strikes do not rise")
     if max(vols) > IMPLIED_VOL_MAX:
         raise _bad_value(f"an implied vol is above {IMPLIED_VOL_MAX}")

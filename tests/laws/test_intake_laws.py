@@ -1,6 +1,7 @@
 """Laws of intake, numbered as in ``flows/intake/ledger.py``: what may not change a ledger, and what must balance."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -44,12 +45,12 @@ def _events(draw: st.DrawFn) -> list[Event]:
         at += draw(st.sampled_from([0, 0, 1, SECOND // 3, SECOND, 70 * SECOND]))
         number = draw(st.integers(1, 6))
         kind = draw(st.sampled_from(["price", "fill", "fill", "fill", "mark", "bust", "transfer", "withdrawal"]))
-        head = {"at": at, "event_id": f"e-{place}", "source": draw(st.sampled_from(["a", "b"]))}
+        head: dict[str, Any] = {"at": at, "event_id": f"e-{place}", "source": draw(st.sampled_from(["a", "b"]))}
         if kind == "price":
             events.append(event_price(place, **head, price=str(40_000 + number)))
         elif kind == "fill":
             instrument = draw(st.sampled_from(["BTC-PERP", "BTC-SPOT", "BTC-FUT"]))
-            sides = {"buyer": draw(_ACCOUNTS), "seller": draw(_ACCOUNTS | st.just("iso"))}
+            sides: dict[str, Any] = {"buyer": draw(_ACCOUNTS), "seller": draw(_ACCOUNTS | st.just("iso"))}
             events.append(event_fill(place, **head, fill_id=f"f-{number}", instrument=instrument, **sides))
         elif kind == "mark":
             events.append(event_mark(place, **head))

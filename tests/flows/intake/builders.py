@@ -1,7 +1,10 @@
-"""Events, arrivals and intakes with sensible defaults, for tests of intake."""
+"""Arrivals and intakes with sensible defaults, and the events of ``tests.builders`` as one source's.
+
+Times are nanoseconds after ``START``. ``**changes`` may put anything into any field: a test says what is wrong.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +23,9 @@ from schemas.events import (
     WithdrawalRequested,
 )
 from schemas.ledger import Frame, FrameKind, Genesis, decode_frame
+from tests import builders
+
+_Event = TypeVar("_Event", bound=Event)
 
 SECOND = 1_000_000_000
 # 2026-01-01, on a whole settlement period of any length that divides a day.
@@ -27,100 +33,65 @@ START = 1_767_225_600 * SECOND
 MODELS = ("tidegate-portfolio", "tidegate-standard")
 
 
-def _event(kind: type[Any], defaults: dict[str, Any], at: int, sequence: int, changes: dict[str, Any]) -> Any:
-    name = str(kind.__struct_config__.tag)
+def _at_venue(event: _Event, at: int, changes: dict[str, Any], **defaults: Any) -> _Event:
+    """Return an event of the one source of these tests, with what this file and then the test changes."""
     head = {
-        "event_id": f"{name}-{sequence}",
+        "event_id": f"{event.__struct_config__.tag}-{event.source_sequence}",
         "event_time_ns": START + at,
         "source": "venue",
-        "source_sequence": sequence,
     }
-    return kind(**(head | defaults | changes))
+    return msgspec.structs.replace(event, **(head | defaults | changes))
 
 
 def event_asset(asset: str = "USDC", *, at: int = 0, sequence: int = 0, **changes: Any) -> AssetListed:
     """List an asset with six decimals."""
-    return _event(AssetListed, {"asset": asset, "decimals": 6, "event_id": f"asset-{asset}"}, at, sequence, changes)
+    return _at_venue(builders.an_asset(asset, number=sequence), at, changes, event_id=f"asset-{asset}")
 
 
 def event_instrument(
     instrument: str = "BTC-PERP", *, at: int = 0, sequence: int = 0, **changes: Any
 ) -> InstrumentListed:
     """List a linear perpetual on BTC: ticks of 0.5, lots of 0.001."""
-    defaults = {
-        "event_id": f"instrument-{instrument}",
-        "instrument": instrument,
-        "kind": "perpetual",
-        "underlying": "BTC",
-        "quote": "USD",
-        "settlement_asset": "USDC",
-        "payoff": "linear",
-        "multiplier": "1",
-        "tick_size": "0.5",
-        "lot_size": "0.001",
-    }
-    return _event(InstrumentListed, defaults, at, sequence, changes)
+    listed = builders.a_perpetual(instrument, number=sequence, quote="USD")
+    return _at_venue(listed, at, changes, event_id=f"instrument-{instrument}")
 
 
 def event_account(account: str, *, at: int = 0, sequence: int = 0, **changes: Any) -> AccountOpened:
     """Open a cross account under the standard model."""
-    defaults = {
-        "event_id": f"account-{account}",
-        "account": account,
-        "margin_model": "tidegate-standard",
-        "margin_mode": "cross",
-    }
-    return _event(AccountOpened, defaults, at, sequence, changes)
+    return _at_venue(builders.an_account(account, number=sequence), at, changes, event_id=f"account-{account}")
 
 
 def event_price(sequence: int = 1, *, at: int = 0, **changes: Any) -> OraclePrice:
     """Observe BTC/USD at 40,000."""
-    defaults = {"feed": "BTC/USD", "price": "40000", "confidence": "5", "publish_time_ns": START + at}
-    return _event(OraclePrice, defaults, at, sequence, changes)
+    return _at_venue(builders.a_price("40000", number=sequence, publish_time_ns=START + at), at, changes)
 
 
 def event_mark(sequence: int = 1, *, at: int = 0, **changes: Any) -> MarkPrice:
     """Mark BTC-PERP at 40,000."""
-    return _event(MarkPrice, {"instrument": "BTC-PERP", "price": "40000"}, at, sequence, changes)
+    return _at_venue(builders.a_mark("40000", number=sequence), at, changes)
 
 
 def event_fill(sequence: int = 1, *, at: int = 0, **changes: Any) -> Fill:
     """Alice buys 0.01 BTC-PERP from bob at 40,000.5."""
-    defaults = {
-        "fill_id": f"f-{sequence}",
-        "instrument": "BTC-PERP",
-        "price": "40000.5",
-        "quantity": "0.01",
-        "buyer": "alice",
-        "seller": "bob",
-        "buyer_fee": "0.2",
-        "seller_fee": "-0.05",
-    }
-    return _event(Fill, defaults, at, sequence, changes)
+    fill = builders.a_fill(
+        "40000.5", "0.01", buyer_fee="0.2", seller_fee="-0.05", fill_id=f"f-{sequence}", number=sequence
+    )
+    return _at_venue(fill, at, changes)
 
 
 def event_bust(fill_id: str, sequence: int = 1, *, at: int = 0, **changes: Any) -> FillBusted:
     """Undo a fill."""
-    return _event(FillBusted, {"fill_id": fill_id}, at, sequence, changes)
+    return _at_venue(builders.a_bust(fill_id, number=sequence), at, changes)
 
 
 def event_transfer(sequence: int = 1, *, at: int = 0, **changes: Any) -> Collateral:
     """Confirm a deposit of 1,000 USDC by alice."""
-    defaults = {
-        "transfer_id": f"t-{sequence}",
-        "account": "alice",
-        "asset": "USDC",
-        "amount": "1000",
-        "chain": "ethereum",
-        "status": "confirmed",
-    }
-    return _event(Collateral, defaults, at, sequence, changes)
+    return _at_venue(builders.a_transfer(transfer_id=f"t-{sequence}", number=sequence), at, changes)
 
 
 def event_withdrawal(sequence: int = 1, *, at: int = 0, **changes: Any) -> WithdrawalRequested:
     """Ask for 100 USDC back, for alice."""
-    defaults = {"withdrawal_id": f"w-{sequence}", "account": "alice", "asset": "USDC", "amount": "100"}
-    return _event(WithdrawalRequested, defaults, at, sequence, changes)
+    return _at_venue(builders.a_withdrawal(withdrawal_id=f"w-{sequence}", number=sequence), at, changes)
 
 
 def event_venue() -> list[Event]:
@@ -142,7 +113,7 @@ def to_line(event: Event) -> bytes:
 
 def to_row(event: Event) -> dict[str, Any]:
     """Return an event as a table row: nested fields are JSON strings, absent ones null."""
-    row = {name: None for kind in (type(event),) for name in kind.__struct_fields__}
+    row: dict[str, Any] = dict.fromkeys(type(event).__struct_fields__)
     row |= msgspec.to_builtins(event)
     for name in ("svi", "points", "parameters"):
         if row.get(name) is not None:

@@ -83,7 +83,13 @@ def test_each_fault_has_its_own_reason(reason: str, raw: bytes) -> None:
 
 
 def _smiles() -> list[Event]:
-    head = {"event_time_ns": START, "source": "s", "source_sequence": 1, "underlying": "BTC", "expiry_ns": START + 1}
+    head: dict[str, Any] = {
+        "event_time_ns": START,
+        "source": "s",
+        "source_sequence": 1,
+        "underlying": "BTC",
+        "expiry_ns": START + 1,
+    }
     svi = Svi(a="0.1", b="0.2", rho="-0.3", m="0", sigma="0.1", forward="40000", time_to_expiry="0.25")
     points = [VolPoint(strike="1", implied_vol="0.5"), VolPoint(strike="2", implied_vol="0.6")]
     return [OracleVol(event_id="v1", svi=svi, **head), OracleVol(event_id="v2", points=points, **head)]

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +21,9 @@ def test_the_table_is_a_dict_with_a_window(steps: list[tuple[int, list[int], boo
     """An id that is forgotten early counts twice; one that is kept too long refuses what is new."""
     plain: dict[int, tuple[int, int]] = {}
     table = IdTable(EVENT_ROW.size, WINDOW)
-    kept, duplicates._RECENT_ROWS_MAX = duplicates._RECENT_ROWS_MAX, block_rows
     now = 1000
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "_RECENT_ROWS_MAX", block_rows)
         for wait, ids, restart in steps:
             table.look_up([id_key(str(one)) for one in ids])
             for place, one in enumerate(ids):
@@ -47,8 +48,6 @@ def test_the_table_is_a_dict_with_a_window(steps: list[tuple[int, list[int], boo
                 table = IdTable(EVENT_ROW.size, WINDOW)
                 table.load(data)
                 assert table.dump(now) == data
-    finally:
-        duplicates._RECENT_ROWS_MAX = kept
 
 
 def test_half_a_million_ids_are_dumped_and_loaded_quickly() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from flows.intake.decode import Stream, decode
-from flows.intake.ledger import CheckpointError, Intake
+from flows.intake.ledger import Intake
+from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.events import Event, InstrumentHalted, SettlementPrice
 from schemas.failures import Origin
 from schemas.ids import HOUSE_NUMBER
@@ -292,7 +293,7 @@ def test_a_damaged_checkpoint_is_refused() -> None:
         with pytest.raises(CheckpointError):
             Intake.restore(broken)
     with pytest.raises(CheckpointError, match="version 9"):
-        Intake.restore(data[:4] + b"\x09\x00" + data[6:])
+        Intake.restore(seal_envelope("intake", 9, open_envelope("intake", 1, data)))
 
 
 def test_every_passage_of_a_long_silence_can_be_gone_on_from() -> None:

@@ -72,7 +72,7 @@ def _future(instrument: str = "BTC-FUT", **changes: Any) -> Event:
 
 
 def _option(instrument: str = "BTC-CALL", **changes: Any) -> Event:
-    fields = {"kind": "option", "strike": "40000", "option_type": "call", "expiry_ns": START + DAY}
+    fields: dict[str, Any] = {"kind": "option", "strike": "40000", "option_type": "call", "expiry_ns": START + DAY}
     return event_instrument(instrument, **(fields | changes))
 
 
