@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ import polars as pl
 from flows.calibration.step import Calibration, ExpiryReport, Quotes, svi_event
 from infra.imports.inputs import WrongInputError, nanoseconds, read_columns
 from infra.imports.interpolation import SmileTrack, Track
+from infra.imports.parameters import parameter_events
 from infra.imports.synthetic_book import SyntheticBook, Tradable, synthetic_book
 from schemas.events import (
     AssetListed,
@@ -334,7 +335,7 @@ def _listings(snapshots: list[Snapshot]) -> Iterator[Event]:
 
 def _parameters(start_ns: int, every_ns: int) -> Iterator[ParametersChanged]:
     age_ns = 3 * every_ns
-    sets: dict[str, dict[str, object]] = {
+    sets: dict[str, dict[str, Any]] = {
         "oracle": {
             # Shorter than the others: a snapshot and the interpolation after it are two sources of one feed, and
             # the older one should leave the median soon.
@@ -347,15 +348,7 @@ def _parameters(start_ns: int, every_ns: int) -> Iterator[ParametersChanged]:
         "tidegate-standard": {"linear_rates": {currency: [0.02, 0.01] for currency in ("BTC", "ETH")}},
         "tidegate-portfolio": {},
     }
-    for name, parameters in sets.items():
-        yield ParametersChanged(
-            event_id=f"parameters-{name}",
-            event_time_ns=start_ns,
-            source=REAL,
-            source_sequence=0,
-            name=name,
-            parameters=parameters,
-        )
+    return parameter_events(sets, time_ns=start_ns, source=REAL)
 
 
 def _tradables(snapshots: list[Snapshot], fitted: _Fitted) -> Iterator[Tradable]:

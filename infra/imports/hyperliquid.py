@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import polars as pl
 import xxhash
 
 from infra.imports.inputs import WrongInputError, find_file, first_match, nanoseconds, read_columns
+from infra.imports.parameters import parameter_events
 from schemas.events import (
     AccountOpened,
     AssetListed,
@@ -140,7 +141,7 @@ def events(records: Records, usdc: UsdcPrice = "market") -> tuple[list[Event], I
         raise WrongInputError("there are no fills in the file of fills")
     fills = records.fills.sort("time", maintain_order=True)
     start_ns, _ = _span(records)
-    out: list[Event] = [_parameters(start_ns, sorted(set(fills["coin"]))), *_collateral_rules(start_ns)]
+    out: list[Event] = [*_parameters(start_ns, sorted(set(fills["coin"])))]
     out.append(
         AssetListed(
             event_id=f"asset-{COLLATERAL_ASSET}",
@@ -230,36 +231,18 @@ def _span(records: Records) -> tuple[int, int]:
     return first // _DAY_NS * _DAY_NS, last + 3_600 * _SECOND_NS
 
 
-def _parameters(start_ns: int, coins: list[str]) -> ParametersChanged:
-    return ParametersChanged(
-        event_id="parameters-tidegate-standard",
-        event_time_ns=start_ns,
-        source=SOURCE,
-        source_sequence=0,
-        name="tidegate-standard",
-        parameters={
+def _parameters(start_ns: int, coins: list[str]) -> Iterator[ParametersChanged]:
+    sets: dict[str, dict[str, Any]] = {
+        "tidegate-standard": {
             "linear_initial": INITIAL_RATE,
             "linear_maintenance": MAINTENANCE_RATE,
             "linear_rates": {coin: [INITIAL_RATE, MAINTENANCE_RATE] for coin in coins},
         },
-    )
-
-
-def _collateral_rules(start_ns: int) -> Iterator[ParametersChanged]:
-    sets: dict[str, dict[str, object]] = {
         "oracle": {"price_age_ns_max": PRICE_AGE_NS_MAX},
         "collateral": {"haircuts": {COLLATERAL_ASSET: 0.0}},
         "ladder": {"takeover_multiple": TAKEOVER_MULTIPLE},
     }
-    for name, parameters in sets.items():
-        yield ParametersChanged(
-            event_id=f"parameters-{name}",
-            event_time_ns=start_ns,
-            source=SOURCE,
-            source_sequence=0,
-            name=name,
-            parameters=parameters,
-        )
+    return parameter_events(sets, time_ns=start_ns, source=SOURCE)
 
 
 def _instruments(fills: pl.DataFrame, start_ns: int) -> Iterator[InstrumentListed]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from flows.margin.model import PositionColumns
 from flows.market.instant import Instant
 from flows.market.listings import Listings
+from flows.settlement.batch import Batch
 from flows.settlement.netting import net
 from flows.snapshot.rows import StatePart, state_part
 from flows.snapshot.step import Snapshot, SnapshotFile
@@ -91,22 +92,6 @@ class Margins:
     initial_margin: Any
     maintenance_margin: Any
     undecidable: Any
-
-
-@dataclass
-class Batch:
-    """What a snapshot reads of a settlement batch."""
-
-    number: int
-    period: int
-    first_frame: int
-    last_frame: int
-    time_ns: int
-    previous_root: bytes
-    new_root: bytes
-    order_commitment: bytes
-    delta_count: int
-    account_count: int
 
 
 def an_instant(frame: int, time_ns: int, *, bitcoin: float, call_decidable: bool = True) -> Instant:
@@ -305,8 +290,11 @@ def a_batch(number: int, barrier: Frame, first_frame: int, deltas: Any) -> Batch
         previous_root=(number - 1).to_bytes(32, "big"),
         new_root=number.to_bytes(32, "big"),
         order_commitment=barrier.content_head,
+        data_hash=bytes(32),
+        data_root=bytes(32),
         delta_count=len(deltas),
         account_count=len(np.unique(deltas["account"])),
+        data=b"",
     )
 
 
