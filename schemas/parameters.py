@@ -123,6 +123,164 @@ class PortfolioParameters(ParameterSet):
         return self
 
 
+class DeribitFutureRates(ParameterSet):
+    """Rates of futures and perpetuals on one underlying: base + slope × coins held."""
+
+    initial: Ratio = 0.05
+    maintenance: Ratio = 0.025
+    slope_per_coin: Ratio = 0.0
+
+    @model_validator(mode="after")
+    def _initial_covers_maintenance(self) -> "DeribitFutureRates":
+        if self.initial < self.maintenance:
+            message = "the initial rate must be at least the maintenance rate"
+            raise ValueError(message)
+        return self
+
+
+class DeribitStandardParameters(ParameterSet):
+    """``deribit-standard``: rates of futures by underlying, and of options."""
+
+    futures: dict[str, DeribitFutureRates] = Field(
+        default_factory=lambda: {
+            "BTC": DeribitFutureRates(initial=0.02, maintenance=0.01, slope_per_coin=5e-5),
+            "ETH": DeribitFutureRates(initial=0.02, maintenance=0.01, slope_per_coin=4e-6),
+            "SOL": DeribitFutureRates(initial=0.04, maintenance=0.02, slope_per_coin=5e-6),
+        }
+    )
+    # An underlying not named has these.
+    default_futures: DeribitFutureRates = DeribitFutureRates()
+    option_initial: Ratio = 0.15
+    option_initial_min: Ratio = 0.10
+    option_maintenance: Ratio = 0.075
+
+    @model_validator(mode="after")
+    def _initial_covers_maintenance(self) -> "DeribitStandardParameters":
+        if self.option_initial < self.option_initial_min or self.option_initial_min < self.option_maintenance:
+            message = "option rates must satisfy initial >= initial_min >= maintenance"
+            raise ValueError(message)
+        return self
+
+
+class DeribitRiskMatrix(ParameterSet):
+    """The risk matrix of one settlement currency and index. Amounts in USD are turned into coins at the index price."""
+
+    price_range: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.16
+    buckets_count: int = Field(default=4, ge=1, le=16)
+    vol_up: Multiple = 0.5
+    vol_down: Ratio = 0.25
+    vol_up_min: Multiple = 0.5
+    vol_power_short: Ratio = 0.3
+    vol_power_long: Ratio = 0.13
+    extended_factor: Multiple = 1.0
+    extended_dampener: Annotated[float, Field(ge=0.0)] = 100_000.0
+    # The share of a scenario's gain that counts, and the most of it in USD.
+    profit_offset: Ratio = 0.0
+    profit_offset_max: Annotated[float, Field(ge=0.0)] = 0.0
+    annualised_move: Multiple = 0.075
+    annualised_move_min: Multiple = 0.01
+    delta_shock_threshold: Annotated[float, Field(ge=0.0)] = 20_000_000.0
+    delta_shock_per_coin: Multiple = 5e-5
+    delta_shock_max: Multiple = 0.1
+    maintenance_factor: Ratio = 0.8
+
+
+class DeribitPortfolioParameters(ParameterSet):
+    """``deribit-pm``: a risk matrix for each underlying, by the payoff of what is held."""
+
+    inverse: dict[str, DeribitRiskMatrix] = Field(
+        default_factory=lambda: {
+            "BTC": DeribitRiskMatrix(),
+            "ETH": DeribitRiskMatrix(
+                price_range=0.18,
+                vol_up=0.4,
+                extended_dampener=200_000.0,
+                profit_offset=0.6,
+                profit_offset_max=20_000_000.0,
+                annualised_move=0.05,
+                annualised_move_min=0.005,
+                delta_shock_per_coin=4e-6,
+            ),
+        }
+    )
+    linear: dict[str, DeribitRiskMatrix] = Field(
+        default_factory=lambda: {
+            "BTC": DeribitRiskMatrix(
+                extended_dampener=25_000.0, profit_offset=0.4, profit_offset_max=1_000_000.0, annualised_move=0.1
+            ),
+            "ETH": DeribitRiskMatrix(
+                price_range=0.18, vol_up=0.4, extended_dampener=25_000.0, profit_offset=0.4,
+                profit_offset_max=1_000_000.0, annualised_move=0.1, delta_shock_per_coin=4e-6,
+            ),
+        }
+    )  # fmt: skip
+    # An underlying not named has this.
+    default_matrix: DeribitRiskMatrix = DeribitRiskMatrix(price_range=0.25, extended_dampener=25_000.0)
+
+
+class DydxTier(ParameterSet):
+    """A liquidity tier: ratios in parts per million, open-interest caps in quote quantums (1e-6 USDC), 0 for none."""
+
+    initial_margin_ppm: int = Field(ge=0, le=1_000_000)
+    maintenance_fraction_ppm: int = Field(ge=0, le=1_000_000)
+    open_interest_lower_cap: int = Field(default=0, ge=0)
+    open_interest_upper_cap: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _caps_rise(self) -> "DydxTier":
+        if self.open_interest_lower_cap > self.open_interest_upper_cap:
+            message = "the lower open-interest cap must not exceed the upper one"
+            raise ValueError(message)
+        return self
+
+
+_USDC: Final = 1_000_000
+
+
+class DydxParameters(ParameterSet):
+    """``dydx-v4``: liquidity tiers, the tier of each underlying, and what a liquidation may take."""
+
+    tiers: dict[str, DydxTier] = Field(
+        default_factory=lambda: {
+            name: DydxTier(
+                initial_margin_ppm=initial,
+                maintenance_fraction_ppm=fraction,
+                open_interest_lower_cap=lower * _USDC,
+                open_interest_upper_cap=upper * _USDC,
+            )
+            for name, initial, fraction, lower, upper in (
+                ("large-cap", 20_000, 600_000, 0, 0),
+                ("mid-cap", 50_000, 600_000, 40_000_000, 100_000_000),
+                ("small-cap", 100_000, 500_000, 20_000_000, 50_000_000),
+                ("long-tail", 200_000, 500_000, 5_000_000, 10_000_000),
+                ("safety", 1_000_000, 200_000, 2_000_000, 5_000_000),
+                ("isolated", 50_000, 600_000, 500_000, 1_000_000),
+                ("fx", 10_000, 500_000, 500_000, 1_000_000),
+            )
+        },
+        min_length=1,
+    )
+    tier_of: dict[str, str] = Field(default_factory=lambda: {"BTC": "large-cap", "ETH": "large-cap"})
+    default_tier: str = "long-tail"
+    bankruptcy_adjustment_ppm: int = Field(default=1_000_000, ge=1_000_000, le=2**32 - 1)
+    spread_to_maintenance_ppm: int = Field(default=1_500_000, ge=1, le=2**32 - 1)
+    position_notional_min: int = Field(default=1_000 * _USDC, ge=0)
+    position_portion_max_ppm: int = Field(default=100_000, ge=1, le=1_000_000)
+    liquidation_fee_max_ppm: int = Field(default=15_000, ge=0, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _tiers_exist(self) -> "DydxParameters":
+        for name in (self.default_tier, *self.tier_of.values()):
+            if name not in self.tiers:
+                message = f"no tier is named {name!r}"
+                raise ValueError(message)
+        return self
+
+    def tier(self, underlying: str) -> DydxTier:
+        """Return the tier of an underlying."""
+        return self.tiers[self.tier_of.get(underlying, self.default_tier)]
+
+
 PARAMETER_SETS: Final[dict[str, type[ParameterSet]]] = {
     "oracle": OracleParameters,
     "collateral": CollateralParameters,
@@ -130,6 +288,9 @@ PARAMETER_SETS: Final[dict[str, type[ParameterSet]]] = {
     "liquidation": LiquidationParameters,
     "tidegate-standard": StandardParameters,
     "tidegate-portfolio": PortfolioParameters,
+    "deribit-standard": DeribitStandardParameters,
+    "deribit-pm": DeribitPortfolioParameters,
+    "dydx-v4": DydxParameters,
 }
 
 
