@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && { echo $$python; break; }; done)
 BIN := .venv/bin
 INSTALLED := .venv/installed
+# Another version may resolve or write the lock otherwise.
+UV_VERSION := 0.13.9
 
 .PHONY: setup demo test bench lint format lock clean
 
@@ -45,10 +47,13 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix --quiet .
 
-lock: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock" \
-		--python-version 3.11 --extra test --extra lint --extra build --output-file requirements.lock pyproject.toml
+# Only what pyproject.toml asks for anew changes: versions in the lock are kept where they still fit.
+lock:
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --prerelease if-necessary-or-explicit --no-emit-index-url \
+		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist demo-run
