@@ -1,0 +1,119 @@
+"""Requirements, judged plainly: one account, one position after the other.
+
+1. ``tidegate-standard``: a rate of notional for each position by itself.
+2. ``tidegate-portfolio``: for each underlying the worst of its scenarios, and contingencies; factors on the sum.
+"""
+
+from math import exp, sqrt
+from typing import cast
+
+from schemas.parameters import PortfolioParameters, StandardParameters
+from tests.judge.market import Instrument, Market, Worth, black76, lot_value
+
+
+def requirement(market: Market, model: str, positions: dict[int, int]) -> tuple[float, float]:
+    """Return initial and maintenance margin of an account's positions (instrument to lots)."""
+    if model == "tidegate-standard":
+        return standard(market, positions)
+    assert model == "tidegate-portfolio", f"the judge knows no margin model {model!r}"
+    return portfolio(market, positions)
+
+
+def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:
+    """Return the sums of the positions' own requirements."""
+    parameters = cast(StandardParameters, market.parameters["tidegate-standard"])
+    initial = maintenance = 0.0
+    for index in sorted(positions):
+        of_initial, of_maintenance = _standard_per_lot(
+            market.instruments[index], market.worth[index], parameters, is_long=positions[index] > 0
+        )
+        initial += abs(positions[index]) * of_initial
+        maintenance += abs(positions[index]) * of_maintenance
+    return initial, maintenance
+
+
+def _standard_per_lot(
+    it: Instrument, worth: Worth, parameters: StandardParameters, *, is_long: bool
+) -> tuple[float, float]:
+    if it.kind == "spot" or worth.notional <= 0.0:
+        return 0.0, 0.0
+    if it.kind != "option":
+        fallback = (parameters.linear_initial, parameters.linear_maintenance)
+        initial_rate, maintenance_rate = parameters.linear_rates.get(it.underlying, fallback)
+        return worth.notional * initial_rate, worth.notional * maintenance_rate
+    value = worth.value * worth.asset_price
+    if is_long:
+        unlent = (1.0 - parameters.long_option_credit) * value
+        return unlent, unlent
+    strike = float(it.strike)
+    outside = max(strike - worth.index if it.call else worth.index - strike, 0.0)
+    initial = max(parameters.option_initial - outside / worth.index, parameters.option_initial_min) * worth.notional
+    maintenance = parameters.option_maintenance * worth.notional
+    if not it.call:
+        maintenance = max(maintenance, parameters.option_maintenance * value)
+        initial = max(initial, maintenance)
+    return initial, maintenance
+
+
+def portfolio(market: Market, positions: dict[int, int]) -> tuple[float, float]:
+    """Return scenario losses by underlying, never netted between them, with contingencies."""
+    parameters = cast(PortfolioParameters, market.parameters["tidegate-portfolio"])
+    losses: dict[str, list[float]] = {}
+    contingencies = 0.0
+    for index in sorted(positions):
+        it, worth, lots = market.instruments[index], market.worth[index], positions[index]
+        sums = losses.setdefault(it.underlying, [0.0] * len(parameters.scenarios))
+        for place, profit in enumerate(_scenario_profits(it, worth, parameters)):
+            sums[place] -= lots * profit
+        if it.kind == "option":
+            contingencies += max(-lots, 0) * worth.notional * parameters.short_option_contingency
+        elif it.kind != "spot":
+            contingencies += abs(lots) * worth.notional * parameters.linear_contingency
+    base = contingencies + sum(max(0.0, *sums) for sums in losses.values())
+    return base * parameters.initial_factor, base * parameters.maintenance_factor
+
+
+_profits: dict[tuple[Instrument, Worth], tuple[PortfolioParameters, list[float]]] = {}
+
+
+def _scenario_profits(it: Instrument, worth: Worth, parameters: PortfolioParameters) -> list[float]:
+    """Return ``_profits_of``, which many accounts ask for at one instant; what was priced before is forgotten."""
+    known = _profits.get((it, worth))
+    if known is not None and known[0] is parameters:
+        return known[1]
+    if len(_profits) > 1_000:
+        _profits.clear()
+    profits = _profits_of(it, worth, parameters)
+    _profits[it, worth] = parameters, profits
+    return profits
+
+
+def _profits_of(it: Instrument, worth: Worth, parameters: PortfolioParameters) -> list[float]:
+    """Return a long lot's weighted profit in numeraire under each scenario."""
+    if it.kind == "spot" or (worth.forward <= 0.0 and worth.mark <= 0.0):
+        return [0.0] * len(parameters.scenarios)
+    lot, profits = float(it.lot), []
+    days = worth.time * 365.0
+    power = parameters.vol_power_short if days <= 30.0 else parameters.vol_power_long
+    stretch = (30.0 / max(days, parameters.vol_days_min)) ** power
+    vol_multiple = {
+        1: 1.0 + parameters.vol_up * stretch,
+        0: 1.0,
+        -1: max(1.0 - parameters.vol_down * stretch, 0.0),
+    }
+    for spot_multiple, direction, weight in parameters.scenarios:
+        if it.kind == "option":
+            total_vol = worth.vol * sqrt(worth.time)
+            shocked = worth.forward * spot_multiple
+            after = black76(shocked, float(it.strike), total_vol * vol_multiple[direction], call=it.call)
+            before = black76(worth.forward, float(it.strike), total_vol, call=it.call)
+            if it.inverse:
+                gain = lot * (after / shocked - before / worth.forward)
+            else:
+                gain = lot * exp(-worth.rate * worth.time) * (after - before)
+        else:
+            gain = lot_value(lot, worth.mark * spot_multiple, inverse=it.inverse) - lot_value(
+                lot, worth.mark, inverse=it.inverse
+            )
+        profits.append(gain * worth.asset_price * weight)
+    return profits
