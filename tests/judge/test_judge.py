@@ -22,13 +22,13 @@ from tests.flows.test_pipeline import a_bad_day
 from tests.judge.compare import compare
 from tests.judge.days import GAPS_NS, GENESIS, KINDS, Happening, a_demo_day, a_random_day, days
 
-# Alice is long 0.9 BTC on 10,000 USDC, of which 8,000 count: at 45,000 she is under water.
+# Alice is long 0.9 BTC on 10,000 USDC, of which 8,000 count: from about 41,000 on she is liquidated.
 A_CRASH: list[Event] = [
     *a_venue(),
     a_fill(quantity="0.9", time_ns=TIME_NS + 1),
     *[a_funding_rate("0.0000123457", number=n, time_ns=TIME_NS + n * SECOND_NS) for n in range(2, 7)],
     *[
-        a_price(str(50_000 - 250 * n), source=("atlas", "borealis")[n % 2], number=n, time_ns=TIME_NS + n * SECOND_NS)
+        a_price(str(50_000 - 340 * n), source=("atlas", "borealis")[n % 2], number=n, time_ns=TIME_NS + n * SECOND_NS)
         for n in range(2, 30)
     ],
 ]
@@ -91,7 +91,7 @@ def test_random_days_are_judged_alike(happenings: list[Happening]) -> None:
 
 
 def _late_tiers(equity: Any, initial: Any, maintenance: Any, ladder: LadderParameters) -> Any:
-    return ladder_tiers(equity, initial, maintenance * 0.95, ladder)
+    return ladder_tiers(equity, initial, maintenance * 0.8, ladder)
 
 
 def _forgetful_funding(value: float, rate: float, decimals: int, _residual: Fraction) -> tuple[int, Fraction]:
