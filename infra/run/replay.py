@@ -42,6 +42,10 @@ BATCH_EVENTS: Final = 4096
 _OVERRIDES: Final = Stream("replay:parameters")
 
 
+class EmptyLogError(Exception):
+    """The inputs hold no event that could be taken."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """A replay. The first group belongs to the run; the second changes no byte of it."""
@@ -139,7 +143,7 @@ def _run(
         return True
 
     try:
-        with _stages(options, directory, commit, commit_due) as (stages, positions):
+        with _Stages(options, directory, commit, commit_due) as (stages, positions):
             batches = _batches(log.blocks(positions, BATCH_EVENTS), options, is_new=commit is None)
             ENGINES[options.engine](batches, stages, publisher.publish)
         last = publisher.last_commit
@@ -150,15 +154,11 @@ def _run(
         refused = publisher.counts.dead_letters
         raise EmptyLogError(
             "the inputs hold no event that could be taken"
-            + (f"; {refused:,} were refused, see {directory.path / DEAD_LETTERS}" if refused else "")
+            + (f"; refused: {refused:,}, see {directory.path / DEAD_LETTERS}" if refused else "")
         )
     build_database(directory.path)
     directory.write_summary(summary)
     return Replayed(summary, time.monotonic() - started, None if commit is None else commit.frame)
-
-
-class EmptyLogError(Exception):
-    """The inputs hold nothing."""
 
 
 def summarise(options: Options, publisher: Publisher) -> dict[str, Any]:
@@ -270,12 +270,6 @@ class _Stages:
         """End the workers."""
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
-
-
-def _stages(
-    options: Options, directory: RunDirectory, commit: Commit | None, commit_due: Callable[[], bool]
-) -> _Stages:
-    return _Stages(options, directory, commit, commit_due)
 
 
 def _batches(blocks: Iterable[list[Arrival]], options: Options, *, is_new: bool) -> Iterator[EventBatch]:
