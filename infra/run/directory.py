@@ -4,10 +4,13 @@
    them there; it is replaced atomically, after everything it names is on the disk.
 2. On resume every file is cut back to its committed length, and every stage starts from its checkpoint of the same
    barrier. What a crash left behind beyond it is rebuilt, byte for byte, because it is a function of the input.
-3. A directory belongs to one description (genesis, shards, inputs, options): resuming with another one is refused.
+3. Every checkpoint file names the barrier that it was taken at. Files of different barriers are never put together:
+   each would pass its own checksum, and the run would go on from a state that never was.
+4. A directory belongs to one description (genesis, shards, inputs, options): resuming with another one is refused.
 """
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +25,9 @@ COMMIT_VERSION: Final = 1
 _DESCRIPTION: Final = "run.json"
 _COMMIT: Final = "commit.json"
 _SUMMARY: Final = "summary.json"
+# Magic bytes and the barrier's frame number, before a stage's own sealed bytes.
+_TAKEN_AT: Final = struct.Struct("<4sQ")
+_MAGIC: Final = b"TGRC"
 
 
 class RunDirectoryError(Exception):
@@ -148,7 +154,7 @@ class RunDirectory:
         files.update({f"shard-{shard:05d}": data for shard, data in risk.shards.items()})
         for file, data in files.items():
             # The folder is new and nothing names it before the commit does: no file in it needs a rename of its own.
-            write_synced(folder / f"{file}.checkpoint", data)
+            write_synced(folder / f"{file}.checkpoint", _TAKEN_AT.pack(_MAGIC, frame) + data)
         sync_directory(folder)
         sync_directory(self.checkpoints)
         return name
@@ -158,17 +164,20 @@ class RunDirectory:
 
         Raises
         ------
-        RunDirectoryError : a file is missing or damaged.
+        RunDirectoryError : a file is missing, damaged, or of another barrier than the commit.
         """
         folder = self.checkpoints / commit.checkpoint
 
         def read(name: str) -> bytes:
+            file = folder / f"{name}.checkpoint"
             try:
-                return (folder / f"{name}.checkpoint").read_bytes()
+                data = file.read_bytes()
             except OSError as error:
                 raise RunDirectoryError(
                     f"checkpoint file {error.filename} cannot be read: run into another directory"
                 ) from error
+            _check_taken_at(file, data, commit.frame)
+            return data[_TAKEN_AT.size :]
 
         stages = {name: read(name) for name in ("intake", "settlement", "snapshot")}
         risk = RiskCheckpoint(
@@ -196,3 +205,15 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} holds an unfinished run: run the same command again to resume it")
         summary: dict[str, Any] = msgspec.json.decode(file.read_bytes())
         return summary
+
+
+def _check_taken_at(file: Path, data: bytes, frame: int) -> None:
+    """Raise ``RunDirectoryError`` unless a checkpoint file was taken at the barrier ``frame``."""
+    if len(data) < _TAKEN_AT.size or not data.startswith(_MAGIC):
+        raise RunDirectoryError(f"{file} is no checkpoint file of a run: run into another directory")
+    _, taken_at = _TAKEN_AT.unpack_from(data)
+    if taken_at != frame:
+        raise RunDirectoryError(
+            f"{file} was taken at frame {taken_at}, the last commit is of frame {frame}: "
+            "checkpoints of different barriers cannot be mixed, run into another directory"
+        )
