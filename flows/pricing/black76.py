@@ -3,9 +3,9 @@
 1. Everything is priced from the out-of-the-money side: with ``low = min(F, K)``, ``v = vol * sqrt(T)`` and
    ``e1 = ln(low / high) / v + v / 2``, ``e2 = e1 - v``, an out-of-the-money option is worth
    ``low * (N(e1) - n(e1) * mills(-e2))``, and its in-the-money partner |F - K| more. So calls and puts keep
-   parity exactly as far as doubles can, and small prices keep their digits.
-2. At ``v = 0`` (expiry or no vol) a price is intrinsic, gamma, vega and theta are 0, and delta is a step (one half at
-   the money).
+   parity exactly as far as doubles can, and small prices keep their digits. Where F > K, ``e1 = -d2`` and ``e2 = -d1``.
+2. At ``v = 0`` (expiry or no vol) a price is intrinsic, gamma, vega, theta, vanna and volga are 0, and delta is a step
+   (one half at the money). Outputs are finite: tested for prices of 1e-50 to 1e50, 1,000 years and a vol of 10,000.
 3. Prices are within [intrinsic, F] (call) or [intrinsic, K] (put), discounted.
 
 References
@@ -19,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flows.pricing.polynomials import DENSITY_MAX, density, exp, log_ratio, mills
+from flows.pricing.polynomials import DENSITY_MAX, density, exp, fma, log_ratio, log_ratio_parts, mills, two_sum
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 # Below this v the forward cannot reach a strike that differs from it in any double.
 _V_MIN = 1e-150
+# Where e2 is lower the density is 0, and so is what is multiplied by e2.
+_E2_MIN = -1e100
+_FLOAT_MAX = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class OptionValues:
     """Prices and Greeks, each (n,).
 
     ``price`` is in quote; ``delta`` and ``gamma`` are derivatives by the forward; ``vega`` is per 1.00 of vol;
-    ``theta`` per year of calendar time passing (the forward held fixed); ``rho`` per 1.00 of rate (likewise).
+    ``theta`` per year of calendar time passing (the forward held fixed); ``rho`` per 1.00 of rate (likewise);
+    ``vanna`` is what delta gains per 1.00 of vol, and ``volga`` what vega gains.
     """
 
     price: Float64Array
@@ -42,6 +46,8 @@ class OptionValues:
     vega: Float64Array
     theta: Float64Array
     rho: Float64Array
+    vanna: Float64Array
+    volga: Float64Array
 
 
 def black76(
@@ -69,11 +75,11 @@ def black76(
     """
     for name, array, low in (
         ("forward", forward, 5e-324), ("strike", strike, 5e-324), ("time_to_expiry", time_to_expiry, 0.0),
-        ("implied_vol", implied_vol, 0.0), ("rate", rate, -np.inf),
+        ("implied_vol", implied_vol, 0.0), ("rate", rate, -_FLOAT_MAX),
     ):  # fmt: skip
-        if not (np.isfinite(array).all() and (array >= low).all()):
+        if _count_outside(array, low):
             raise ValueError(f"{name} is not finite or out of range")
-    out = np.empty((6, forward.shape[0]))
+    out = np.empty((8, forward.shape[0]))
     _black76(forward, strike, time_to_expiry, implied_vol, rate, is_call, *out)
     return OptionValues(*out)
 
@@ -140,6 +146,41 @@ def undiscounted_greeks(
     return price, delta, gamma, vega, theta
 
 
+@njit(forceinline=True, error_model="numpy")
+def undiscounted_second(
+    forward: float, strike: float, vol: float, time: float, root_time: float, vega: float
+) -> tuple[float, float]:
+    """Return vanna and volga of one option before discounting, from its vega.
+
+    Both pass through 0 where d1 or d2 does, a difference of two numbers that nearly agree: it is taken of unrounded
+    ones, so that the digits hold there too.
+    """
+    total_vol = vol * root_time
+    v = max(total_vol, _V_MIN)
+    ratio, ratio_low = log_ratio_parts(min(forward, strike), max(forward, strike))
+    square = vol * vol
+    variance = square * time
+    variance_low = fma(square, time, -variance) + fma(vol, vol, -square) * time
+    total, lost = two_sum(ratio, 0.5 * variance)
+    e1 = max((total + (lost + (ratio_low + 0.5 * variance_low))) / v, -DENSITY_MAX)
+    e2 = max((ratio - 0.5 * variance) / v, _E2_MIN)
+    d2 = e2 if forward <= strike else -e1
+    # By v and not by vol, which may be subnormal while the density is already 0.
+    alive = total_vol > _V_MIN
+    vanna = -(vega / forward) * d2 / v if alive else 0.0
+    volga = vega * (e1 * e2) * (root_time / v) if alive else 0.0
+    return vanna, volga
+
+
+@njit(cache=True, error_model="numpy")
+def _count_outside(values: Float64Array, low: float) -> int:
+    """Return how many are NaN, below ``low`` or infinite; one pass, where NumPy's checks cost half a pricing."""
+    outside = 0
+    for i in range(values.shape[0]):
+        outside += not (low <= values[i] <= _FLOAT_MAX)
+    return outside
+
+
 @njit(cache=True, error_model="numpy")
 def _black76(
     forward: Float64Array,
@@ -154,10 +195,14 @@ def _black76(
     vega: Float64Array,
     theta: Float64Array,
     rho: Float64Array,
+    vanna: Float64Array,
+    volga: Float64Array,
 ) -> None:
     for i in range(forward.shape[0]):
         t = time_to_expiry[i]
-        values = undiscounted_greeks(forward[i], strike[i], implied_vol[i], np.sqrt(t), is_call[i])
+        root = np.sqrt(t)
+        values = undiscounted_greeks(forward[i], strike[i], implied_vol[i], root, is_call[i])
+        second = undiscounted_second(forward[i], strike[i], implied_vol[i], t, root, values[3])
         discount = exp(-rate[i] * t)
         p = discount * values[0]
         price[i] = p
@@ -166,6 +211,8 @@ def _black76(
         vega[i] = discount * values[3]
         theta[i] = discount * values[4] + rate[i] * p
         rho[i] = -t * p
+        vanna[i] = discount * second[0]
+        volga[i] = discount * second[1]
 
 
 @njit(cache=True, error_model="numpy")
