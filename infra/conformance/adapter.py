@@ -55,6 +55,9 @@ class Comparison:
     @property
     def error(self) -> float:
         """Return |computed - expected|; 0 where equal, infinite where they differ and either is no finite number."""
+        if isinstance(self.expected, float) and isinstance(self.computed, float):
+            error = 0.0 if self.expected == self.computed else abs(self.computed - self.expected)
+            return math.inf if math.isnan(error) else error
         expected, computed = _number(self.expected), _number(self.computed)
         if expected is None or computed is None:
             return 0.0 if expected is computed and self.expected == self.computed else math.inf
@@ -72,19 +75,22 @@ class Comparison:
         return self.error <= self.tolerance.absolute + self.tolerance.relative * self._size()
 
     def _size(self) -> float:
-        return max(_float(abs(_number(self.expected) or Fraction(0))), self.tolerance.scale)
+        size = self.expected if isinstance(self.expected, float) else _float(_number(self.expected) or Fraction(0))
+        return max(abs(size), self.tolerance.scale) if math.isfinite(size) else self.tolerance.scale
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One case of a file: its comparisons in order of computation, or why it is not run.
 
-    ``left_out`` is a reason that the file itself gives, such as a case that the venue has switched off.
+    ``left_out`` is a reason that the file itself gives, such as a case that the venue has switched off. ``unread``
+    names published values that the adapter has no rule for: they are shown, and count against ``--strict``.
     """
 
     case: str
     comparisons: tuple[Comparison, ...] = ()
     left_out: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 class Adapter(Protocol):
@@ -121,4 +127,4 @@ def _float(value: Fraction) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf
+        return math.inf if value > 0 else -math.inf

@@ -13,7 +13,15 @@ from infra.conformance.adapter import Adapter
 GROUP: Final = "tidegate.conformance"
 
 # Module and name of each adapter of ours: one line an adapter.
-ADAPTERS: Final[tuple[str, ...]] = ()
+ADAPTERS: Final[tuple[str, ...]] = (
+    "infra.conformance.derive:PMRM2",
+    "infra.conformance.derive:PMRM",
+    "infra.conformance.derive:SRM",
+    "infra.conformance.derive_blocks:BLOCKS",
+    "infra.conformance.deribit:ADAPTER",
+    "infra.conformance.dydx:ADAPTER",
+    "infra.conformance.examples:ADAPTER",
+)
 
 
 def adapters() -> list[Adapter]:
