@@ -18,6 +18,8 @@ from pathlib import Path
 
 from infra.demo.generate import generate
 
+# How many commits a run gets, on average, before it is killed again.
+COMMITS_A_KILL = 30
 PUBLISHED = ("results.bin", "batches.bin", "dead_letters.ndjson", "ledger", "snapshot")
 
 
@@ -58,7 +60,7 @@ class Campaign:
             process = subprocess.Popen(
                 self.command(out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
             )
-            _wait_for_commits(out, process, rng.randint(0, 3))
+            _wait_for_commits(out, process, rng.randint(0, 2 * COMMITS_A_KILL))
             time.sleep(rng.random() * 0.2)
             process.send_signal(signal.SIGKILL)
             output, errors = process.communicate()
