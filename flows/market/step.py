@@ -592,10 +592,9 @@ class Market:
             if feed.underlying >= 0:
                 self._publish_spot(feed)
                 self._mark_underlying(feed.underlying)
-                if self._awaiting_spot and feed.state == FRESH:
-                    underlying = self.columns.underlyings[feed.underlying]
-                    for expiry in self._awaiting_spot.pop(underlying, ()):
-                        self._mark_expiry(expiry)
+            if self._awaiting_spot and feed.state == FRESH:
+                for expiry in self._awaiting_spot.pop(feed.name, ()):
+                    self._mark_expiry(expiry)
             if feed.asset >= 0:
                 self._asset_price = self._asset_price.copy()
                 self._asset_decidable = self._asset_decidable.copy()
@@ -621,16 +620,18 @@ class Market:
                 now_ns, forward_age_ns_max=oracle.forward_age_ns_max, vol_age_ns_max=oracle.vol_age_ns_max
             )
             self._deadline_ns = min(self._deadline_ns, self._expiry_deadline(expiry))
+            if expiry.forward is not None and expiry.ratio == 0.0:
+                # The feed, not the columns: a forward may be told before anything of its underlying is listed.
+                spot = self._feed(f"{expiry.underlying}/{self._numeraire}")
+                if spot.state == FRESH:
+                    expiry.ratio = expiry.forward.forward / spot.last_price
+                else:
+                    waiting = self._awaiting_spot.setdefault(spot.name, [])
+                    if expiry not in waiting:
+                        waiting.append(expiry)
             underlying = columns.underlying_index(expiry.underlying)
             if underlying < 0:
                 continue
-            if expiry.forward is not None and expiry.ratio == 0.0:
-                if columns.spot_state[underlying] == FRESH:
-                    expiry.ratio = expiry.forward.forward / float(columns.spot[underlying])
-                else:
-                    waiting = self._awaiting_spot.setdefault(expiry.underlying, [])
-                    if expiry not in waiting:
-                        waiting.append(expiry)
             self._publish_expiry(expiry)
             self._mark_underlying(underlying)
 

@@ -44,6 +44,7 @@ EXPIRY_NS: Final = TIME_NS + HOUR_NS
 GENESIS: Final = Genesis(ledger_id="random", settlement_period_ns=SECOND_NS, heartbeat_ns=8 * MINUTE_NS)
 
 TRADERS: Final = ("alice", "bob", "carol", "dave")
+NEWCOMERS: Final = ("erin", "frank")
 # Instrument: price, quantity of one step, both exact.
 TRADED: Final = {
     "BTC-PERP": (50_000, "0.2"),
@@ -54,6 +55,9 @@ TRADED: Final = {
     "BTC-48000-P": (800, "0.2"),
     "BTC-52000-C": (0, "0.3"),
     "BTC/USDC": (50_000, "0.05"),
+    "ETH-PERP": (3_000, "0.5"),
+    "ETH-F": (3_010, "0.5"),
+    "ETH-3000-C": (120, "2"),
 }
 WITHDRAWN: Final = (("USDC", "1000"), ("USDC", "2500.000001"), ("BTC", "0.05"), ("USD", "10.01"))
 CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
@@ -71,6 +75,7 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 KINDS: Final = (
     *["price"] * 4, "other price", "dollar", "forward", "smile", "points", "mark", "mark of future", "rate", "funding",
     "settlement", *["fill"] * 3, "liquidation", "bust", "deposit", "withdrawal", "parameters", "halt",
+    "listing", "account", "ether",
 )  # fmt: skip
 GAPS_NS: Final = (0, 1, SECOND_NS, SECOND_NS, 10 * SECOND_NS, MINUTE_NS, 12 * MINUTE_NS)
 
@@ -118,7 +123,7 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
     named: dict[str, Any] = {"number": number, "time_ns": time_ns}
     dated: dict[str, Any] = {"expiry_ns": EXPIRY_NS, **named}
     spot = 33_000 + 343 * third
-    trader = TRADERS[first % len(TRADERS)]
+    trader = (*TRADERS, *NEWCOMERS)[first % 6]
     match kind:
         case "price":
             return a_price(str(spot), **named)
@@ -153,6 +158,22 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
         case "withdrawal":
             asset, amount = WITHDRAWN[second % len(WITHDRAWN)]
             return a_withdrawal(amount, account=trader, asset=asset, **named)
+        case "listing":
+            return _listing(number, time_ns, first, third)
+        case "account":
+            model = ("tidegate-standard", "tidegate-portfolio")[second % 2]
+            mode = ("cross", "isolated")[third % 2]
+            return an_account(NEWCOMERS[first % 2], margin_model=model, margin_mode=mode, **named)
+        case "ether":
+            match second % 4:
+                case 0:
+                    return a_price(f"{2_000 + 20 * third}", feed="ETH/USD", **named)
+                case 1:
+                    return a_forward(f"{2_000 + 20 * third}.5", underlying="ETH", **dated)
+                case 2:
+                    return a_smile(underlying="ETH", forward="3000", **dated)
+                case _:
+                    return a_settlement_price("3000", underlying="ETH", **dated)
         case "halt":
             return a_halt("BTC-F", halted=bool(first % 2), **named)
         case _:
@@ -160,12 +181,29 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
             return a_parameters_change(name, parameters, **named)
 
 
+def _listing(number: int, time_ns: int, first: int, third: int) -> Event:
+    """Return the listing of something that is traded, or of a strike between what there is."""
+    named: dict[str, Any] = {"number": number, "time_ns": time_ns, "underlying": "ETH", "lot_size": "0.01"}
+    match first % 4:
+        case 0:
+            return an_option("ETH-3000-C", **named | {"strike": "3000", "expiry_ns": EXPIRY_NS, "lot_size": "0.1"})
+        case 1:
+            return a_perpetual("ETH-PERP", **named)
+        case 2:
+            return a_future("ETH-F", **named | {"expiry_ns": EXPIRY_NS})
+        case _:
+            strike = str(45_000 + 100 * third)
+            return an_option(
+                f"BTC-{strike}-X", number=number, time_ns=time_ns, strike=strike, expiry_ns=EXPIRY_NS, option_type="put"
+            )
+
+
 def _fill(number: int, time_ns: int, first: int, second: int, third: int, *, liquidation: bool) -> Event:
     instrument = tuple(TRADED)[second % len(TRADED)]
     price, quantity = TRADED[instrument]
-    sides = (*TRADERS, "house")
-    buyer = sides[first % 5]
-    seller = sides[(first + 1 + first // 5 % 4) % 5]
+    sides = (*TRADERS, *NEWCOMERS, "house")
+    buyer = sides[first % 7]
+    seller = sides[(first + 1 + first // 7 % 6) % 7]
     whole, _, decimals = quantity.partition(".")
     size = int(whole + decimals) * (1 + third % 4)
     return a_fill(

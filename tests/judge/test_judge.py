@@ -16,7 +16,17 @@ from flows.settlement.tree import keccak
 from schemas.events import Event
 from schemas.parameters import LadderParameters
 from schemas.results import ResultKind, Tier
-from tests.builders import SECOND_NS, TIME_NS, a_fill, a_funding_rate, a_price, a_venue
+from tests.builders import (
+    EXPIRY_NS,
+    SECOND_NS,
+    TIME_NS,
+    a_fill,
+    a_forward,
+    a_funding_rate,
+    a_future,
+    a_price,
+    a_venue,
+)
 from tests.flows.running import Published, run
 from tests.flows.test_pipeline import a_bad_day
 from tests.judge.compare import compare
@@ -74,6 +84,31 @@ def test_a_long_random_day_is_judged_alike(seed: int) -> None:
     comparison = compare(published)
 
     assert comparison.near_ties == []
+
+
+def test_a_forward_told_before_its_listing_keeps_its_ratio_to_the_spot_of_then() -> None:
+    """Fails where the ratio waits for the listing, and so takes a later spot for the one that the forward stood on."""
+    second = TIME_NS + SECOND_NS
+    ether: dict[str, Any] = {"underlying": "ETH", "expiry_ns": EXPIRY_NS}
+    falls = [
+        a_price(str(3_300 - 40 * n), feed="ETH/USD", number=n, time_ns=second + n * SECOND_NS) for n in range(2, 20)
+    ]
+    published = run(
+        [
+            *a_venue(),
+            a_price("3000", feed="ETH/USD", number=50),
+            a_forward("3030", **ether),
+            a_price("3300", feed="ETH/USD", number=51, time_ns=second),
+            a_future("ETH-F", number=52, time_ns=second + 1, lot_size="0.01", **ether),
+            a_fill("3333", "27", instrument="ETH-F", number=53, time_ns=second + 2),
+            *falls,
+        ]
+    )
+
+    comparison = compare(published)
+
+    assert comparison.near_ties == []
+    assert published.of(ResultKind.ORDER_OPENED)["account"].tolist() == [8]
 
 
 @settings(max_examples=50)
