@@ -30,7 +30,7 @@ from schemas.parameters import DeribitPortfolioParameters, DeribitRiskMatrix
 EXTENDED_MOVES: Final = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 VOLS: Final = 3
 # Options count less and less in the half hour before they expire, as the settlement price forms.
-_SETTLEMENT_NS: Final = 1_800 * 1_000_000_000
+SETTLEMENT_NS: Final = 1_800 * 1_000_000_000
 _DAYS: Final = 365.0
 _REFERENCE_DAYS: Final = 30.0
 
@@ -196,7 +196,7 @@ def _option_vector(
     position: DeribitOption, account: DeribitAccount, matrix: DeribitRiskMatrix, scenarios: DeribitScenarios
 ) -> Float64Array:
     out = np.empty(scenarios.move.shape[0])
-    _option_profits(
+    option_profits(
         position.underlying_price, position.strike, account.years_to(position.expiry_ns), position.implied_vol,
         int(position.option_type is OptionType.CALL), int(position.payoff is Payoff.INVERSE),
         scenarios.move, scenarios.vol,
@@ -206,7 +206,7 @@ def _option_vector(
 
 
 def _settlement_weight(position: DeribitOption, account: DeribitAccount) -> float:
-    return min(max((position.expiry_ns - account.time_ns) / _SETTLEMENT_NS, 0.0), 1.0)
+    return min(max((position.expiry_ns - account.time_ns) / SETTLEMENT_NS, 0.0), 1.0)
 
 
 def _dampened(
@@ -257,7 +257,7 @@ def _rolls(deltas: list[float], account: DeribitAccount, matrix: DeribitRiskMatr
     unit = 1.0 if account.payoff is Payoff.INVERSE else account.index_price
     rolls = []
     for expiry_ns in sorted(net, key=lambda it: -1 if it is None else it):
-        move = max(float(_growth(matrix.annualised_move * account.years_to(expiry_ns))), matrix.annualised_move_min)
+        move = max(float(growth(matrix.annualised_move * account.years_to(expiry_ns))), matrix.annualised_move_min)
         rolls.append(DeribitExpiryRoll(expiry_ns, net[expiry_ns], move, abs(net[expiry_ns]) * move * unit))
     return tuple(rolls)
 
@@ -279,7 +279,8 @@ def _added(values: list[float]) -> float:
 
 
 @njit(cache=True, error_model="numpy")
-def _growth(x: float) -> float:
+def growth(x: float) -> float:
+    """Return e^x - 1."""
     return exp(x) - 1.0
 
 
@@ -289,7 +290,7 @@ def _option_delta(forward: float, strike: float, time: float, vol: float, call: 
 
 
 @njit(cache=True, error_model="numpy")
-def _option_profits(
+def option_profits(
     forward: float,
     strike: float,
     time: float,
@@ -305,7 +306,10 @@ def _option_profits(
     vol_power_long: float,
     out: Float64Array,
 ) -> None:
-    """Write one contract's profit under each scenario; an expired one is worth its intrinsic value."""
+    """Write one contract's profit under each scenario, in the settlement currency at the moved price, unscaled.
+
+    ``call`` and ``inverse`` are 0 or 1. An expired contract is worth its intrinsic value.
+    """
     is_call = call != 0
     root_time = np.sqrt(time)
     days = time * _DAYS
