@@ -73,7 +73,7 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("tidegate-portfolio", {"scenarios": [[0.8, 1, 1.0], [1.2, -1, 0.9]], "initial_factor": 2.0}),
 )
 KINDS: Final = (
-    *["price"] * 4, "other price", "dollar", "forward", "smile", "points", "mark", "mark of future", "rate", "funding",
+    *["price"] * 4, *["other price"] * 2, "dollar", "forward", "smile", "points", "mark", "mark of future", "rate", "funding",
     "settlement", *["fill"] * 3, "liquidation", "bust", "deposit", "withdrawal", "parameters", "halt",
     "listing", "account", "ether",
 )  # fmt: skip
@@ -128,8 +128,10 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
         case "price":
             return a_price(str(spot), **named)
         case "other price":
-            source = ("borealis", "cygnus")[first % 2]
-            return a_price(str(spot), source=source, confidence=str(20 * second), **named)
+            source = ("borealis", "cygnus")[second % 2]
+            # On time mostly; from the future, refused or not; and so old that it has hours or seconds to live.
+            published_ns = time_ns + (0, 0, 50 * SECOND_NS, 2 * MINUTE_NS, -29 * MINUTE_NS, -HOUR_NS)[first % 6]
+            return a_price(str(spot), source=source, confidence=str(20 * second), publish_time_ns=published_ns, **named)
         case "dollar":
             return a_price(f"0.{90 + third % 10}", feed="USDC/USD", confidence="0", **named)
         case "forward":
