@@ -73,9 +73,9 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("tidegate-portfolio", {"scenarios": [[0.8, 1, 1.0], [1.2, -1, 0.9]], "initial_factor": 2.0}),
 )
 KINDS: Final = (
-    *["price"] * 4, *["other price"] * 2, "dollar", "forward", "smile", "points", "mark", "mark of future", "rate", "funding",
-    "settlement", *["fill"] * 3, "liquidation", "bust", "deposit", "withdrawal", "parameters", "halt",
-    "listing", "account", "ether",
+    *["price"] * 4, *["other price"] * 2, "dollar", "ether", "forward", "smile", "points", "mark", "mark of future",
+    "rate", "funding", "settlement", *["fill"] * 3, "liquidation", "bust", "deposit", "withdrawal", "parameters",
+    "halt", "listing", "account",
 )  # fmt: skip
 GAPS_NS: Final = (0, 1, SECOND_NS, SECOND_NS, 10 * SECOND_NS, MINUTE_NS, 12 * MINUTE_NS)
 
