@@ -37,6 +37,10 @@ COMMANDS: Final = {
         "infra.cli.report:report",
         "Compare the tiers and equity of a run with the liquidations that the venue recorded, account by account.",
     ),
+    "conformance": (
+        "infra.cli.conformance:conformance",
+        "Hold margin models to published numbers, step by step. Exit 3 on a difference.",
+    ),
     "schema": (
         "infra.cli.schema:schema",
         "Print the JSON Schema of public events or parameter sets.",

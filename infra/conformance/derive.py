@@ -242,7 +242,7 @@ class Pmrm2Adapter:
     """Portfolios of ``derive-pmrm2``: every one has ``collaterals``, and its parameters a ``skew``."""
 
     format = "derive-pmrm2-portfolios"
-    models = ("derive-pmrm2",)
+    models: tuple[str, ...] = ("derive-pmrm2",)
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         """Whether the first vector is such a portfolio."""
@@ -354,7 +354,7 @@ class PmrmAdapter:
     """Portfolios of ``derive-pmrm``: every one has a ``base_amount`` and parameters of the case."""
 
     format = "derive-pmrm-portfolios"
-    models = ("derive-pmrm",)
+    models: tuple[str, ...] = ("derive-pmrm",)
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         """Whether the first vector is such a portfolio."""
@@ -411,7 +411,7 @@ class SrmAdapter:
     """Portfolios of ``derive-srm``: every one has ``markets`` with their own parameters."""
 
     format = "derive-srm-portfolios"
-    models = ("derive-srm",)
+    models: tuple[str, ...] = ("derive-srm",)
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         """Whether the first vector is such a portfolio."""

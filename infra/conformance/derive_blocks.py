@@ -179,7 +179,7 @@ class BlocksAdapter:
     """Building blocks, by section."""
 
     format = "derive-building-blocks"
-    models = ("derive-srm", "derive-pmrm", "derive-pmrm2")
+    models: tuple[str, ...] = ("derive-srm", "derive-pmrm", "derive-pmrm2")
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         """Whether ``vectors`` has a section that is known here."""
@@ -273,10 +273,10 @@ def _pool(section: Any) -> Iterator[list[Comparison]]:
     A trade pays ``b``'s cash to ``a``; a settlement creates (or takes) ``a``'s cash, which nobody has deposited and so
     moves ``net settled``; a borrow is a withdrawal by ``a``; an insolvency pays the security module's cash to ``a``.
 
-    A pool that holds less than it owes its lenders gives the security module all interest, from a withdrawal on. After a
-    withdrawal the pool of these events holds exactly what it owes, up to the venue's rounding, so that which of the two
-    happens hangs on the last unit of its integers. There both are computed, and the nearer to the published balance of
-    the module is taken: it is a rounding that is read from the file, not a number.
+    A pool that holds less than it owes its lenders gives the security module all interest, from a withdrawal on. After
+    a withdrawal the pool of these events holds exactly what it owes, up to the venue's rounding, so that which of the
+    two happens hangs on the last unit of its integers. There both are computed, and the nearer to the published balance
+    of the module is taken: it is a rounding that is read from the file, not a number.
     """
     pool = msgspec.convert(section, _PoolSequence)
     if len(pool.events) != len(pool.states):
