@@ -5,7 +5,9 @@
 2. Takeover and bankruptcy close everything. Lots are rounded up, and a position under ``close_all_notional`` is
    closed whole, so that no dust remains.
 3. One order is open for an account and instrument: it is published again only when it must grow, and cancelled when
-   the account has recovered.
+   the account has recovered or the position is gone.
+4. Orders reduce positions and never turn them: a venue fills at most what is left of the position. So an order that
+   a smaller position cuts short is not published again.
 """
 
 import numpy as np

@@ -267,7 +267,7 @@ class Book:
     def pay(
         self, instrument: int, asset: int, units_per_lot: int, *, closes: bool
     ) -> tuple[Int64Array, Int64Array, Int64Array]:
-        """Pay ``units_per_lot`` for every long lot held; close the position if ``closes``.
+        """Pay ``units_per_lot`` for every long lot held; close the position, and orphan its order, if ``closes``.
 
         Returns
         -------
@@ -276,6 +276,9 @@ class Book:
         holders, place = holders_of(self.rows, self._offset, self._count, self.pool_instrument, instrument)
         lots = self.pool_lots[place].copy()
         self._room_in_journal(2 * holders.shape[0])
+        if closes:
+            ordered = np.flatnonzero(self.order_lots[place])
+            self._orphans.extend((int(holders[n]), instrument, int(self.order_lots[place[n]])) for n in ordered)
         units, status = pay_holders(
             holders, place, instrument, asset, units_per_lot, closes, self._account, self._cash, self._count,
             self._offset, self.pool_instrument, self.pool_lots, self.entry_cash, self.order_lots, self._orders,

@@ -129,9 +129,9 @@ class Judge:
         for record in frame.market:
             if isinstance(record, AccountRecord):
                 self.accounts[record.number] = Account(record.margin_model, record.margin_mode == "isolated")
-        for payment in payments:
-            self._pay(payment)
         cancelled: list[tuple[int, int, int]] = []
+        for payment in payments:
+            self._pay(payment, cancelled)
         for leg in frame.legs.tolist():
             self._book(Leg(*leg), cancelled)
         for number in sorted(self.accounts):
@@ -161,8 +161,8 @@ class Judge:
             del positions[instrument]
         self._changes[number, int(DeltaKind.POSITION), instrument] += lots
 
-    def _pay(self, payment: Payment) -> None:
-        """Pay every holder for each long lot; an expiry closes positions, and their orders with them."""
+    def _pay(self, payment: Payment, cancelled: list[tuple[int, int, int]]) -> None:
+        """Pay every holder for each long lot; an expiry closes positions, and cancels their orders."""
         asset = self.market.instruments[payment.instrument].settlement_asset
         for number, account in sorted(self.accounts.items()):
             lots = account.positions.get(payment.instrument)
@@ -171,7 +171,8 @@ class Judge:
             self._move(number, asset, lots * payment.units)
             if payment.closes:
                 self._trade(number, payment.instrument, -lots)
-                account.orders.pop(payment.instrument, None)
+                if order := account.orders.pop(payment.instrument, 0):
+                    cancelled.append((number, payment.instrument, order))
             if number >= FIRST_ACCOUNT_NUMBER:
                 kind = ResultKind.EXPIRY_SETTLED if payment.closes else ResultKind.FUNDING_PAID
                 self._say(number, kind, instrument=payment.instrument, lots=lots, amount=lots * payment.units)

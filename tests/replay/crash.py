@@ -37,11 +37,11 @@ class Campaign:
         self.log = self.folder / "day.ndjson"
         generate(self.log, seed=5, accounts=self.accounts, hours=self.hours)
 
-    def command(self, out: Path, *options: str) -> list[str]:
-        """Return the replay of the log into ``out``, committing often."""
+    def command(self, out: Path, *options: str, commit_every: str = "1h") -> list[str]:
+        """Return the replay of the log into ``out``."""
         return [
             sys.executable, "-c", "from infra.cli.main import main; main()", "replay", str(self.log), "--out", str(out),
-            "--period", "30s", "--snapshots", "30m", "--commit-every", "1ms", "--json", *options,
+            "--period", "30s", "--snapshots", "30m", "--commit-every", commit_every, "--json", *options,
         ]  # fmt: skip
 
     def undisturbed(self, out: Path, *options: str) -> dict[str, object]:
@@ -53,12 +53,20 @@ class Campaign:
     def killed(
         self, out: Path, *, kills: int, seed: int, options: tuple[str, ...] = ()
     ) -> tuple[dict[str, object], list[int]]:
-        """Kill the run at random moments, resuming each time; return the last summary and the frames resumed at."""
+        """Kill the run at random moments, resuming each time; it commits at almost every barrier.
+
+        Returns
+        -------
+        The last summary, and the frames behind which the run was resumed.
+        """
         rng = random.Random(seed)
         resumed_at: list[int] = []
         for _ in range(kills):
             process = subprocess.Popen(
-                self.command(out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+                self.command(out, *options, commit_every="1ms"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
             )
             _wait_for_commits(out, process, rng.randint(0, 2 * COMMITS_A_KILL))
             time.sleep(rng.random() * 0.2)
