@@ -1,0 +1,1 @@
+"""A margin model of another package than Tidegate: see docs/margin-models.md."""
