@@ -7,7 +7,8 @@ margins, or ``standard_future``, one inverse position with its rates; docs/confo
    these no digit may differ (1e-15 absolute, for their way through binary).
 2. Options in a file are run, and compared with what the file expects, although our own model says of itself that
    nothing has confirmed them.
-3. A parameter that the model does not have is a fault of the file, and not passed over.
+3. A parameter that the model does not have is a fault of the file: its numbers mean something else. A kind of record,
+   or an expected value, that is not known is named as unread.
 """
 
 from collections.abc import Iterator, Mapping
@@ -138,14 +139,9 @@ class DeribitAdapter:
     models: tuple[str, ...] = ("deribit-pm", "deribit-standard")
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
-        """Whether the file has records, and the first one a kind of ours."""
+        """Whether the file has records, and one of them a kind of ours."""
         records = document.get("records")
-        return (
-            isinstance(records, list)
-            and bool(records)
-            and isinstance(records[0], dict)
-            and records[0].get("kind") in _KINDS
-        )
+        return isinstance(records, list) and any(isinstance(it, dict) and it.get("kind") in _KINDS for it in records)
 
     def cases(self, document: Mapping[str, Any]) -> Iterator[Case]:
         """Yield the records in order."""
@@ -154,7 +150,7 @@ class DeribitAdapter:
             try:
                 fields = msgspec.convert(record, dict[str, Any])
                 case = str(fields.get("id", case))
-                yield Case(case, tuple(_comparisons(fields)))
+                yield _case(case, fields)
             except (msgspec.ValidationError, ValueError, Refused) as error:
                 raise MalformedError(f"{case}: {error}") from error
 
@@ -162,13 +158,19 @@ class DeribitAdapter:
 ADAPTER = DeribitAdapter()
 
 
-def _comparisons(record: dict[str, Any]) -> Iterator[Comparison]:
+def _case(case: str, record: dict[str, Any]) -> Case:
     kind = record.get("kind")
     if kind == "pme_simulate":
-        return _simulated(msgspec.convert(record, _Simulated))
+        simulated = msgspec.convert(record, _Simulated)
+        return Case(case, tuple(_simulated(simulated)), unread=_unread(record, _Expected))
     if kind == "standard_future":
-        return _standard_future(msgspec.convert(record, _StandardFuture))
-    raise ValueError(f"{kind!r} is not a kind of record; there are {', '.join(_KINDS)}")
+        future = msgspec.convert(record, _StandardFuture)
+        return Case(case, tuple(_standard_future(future)), unread=_unread(record, _StandardExpected))
+    return Case(case, unread=(f"{kind!r} is not a kind of record; there are {', '.join(_KINDS)}",))
+
+
+def _unread(record: dict[str, Any], struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(f"expected.{name}" for name in record["expected"] if name not in struct.__struct_fields__)
 
 
 def _simulated(record: _Simulated) -> Iterator[Comparison]:

@@ -4,7 +4,7 @@ A file has ``markets`` (perpetuals by a short id, with price, exponent, atomic r
 ``vectors``, lists of cases by kind; docs/conformance.md describes them. A case with ``error`` true must be refused.
 
 1. Integers are compared as they are, fractions exactly: no comparison here has a tolerance.
-2. A kind of case that is not known is a fault of the file, and not passed over.
+2. A kind of case, or an expected value, that is not known is named as unread, and not passed over in silence.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -159,18 +159,24 @@ class DydxAdapter:
             for name, market in document["markets"].items()
         }
         for kind, vectors in document["vectors"].items():
-            run = _KINDS.get(kind)
-            if run is None:
-                raise MalformedError(f"vectors.{kind} is not a kind of case; there are {', '.join(_KINDS)}")
+            known = _KINDS.get(kind)
+            if known is None:
+                yield Case(kind, unread=(f"vectors.{kind} is not a kind of case; there are {', '.join(_KINDS)}",))
+                continue
+            struct, run = known
             for number, vector in enumerate(_convert(vectors, list[dict[str, Any]], f"vectors.{kind}")):
                 case = str(vector.get("id", f"{kind}_{number:02d}"))
                 try:
-                    yield Case(case, run(vector, markets))
+                    yield Case(case, run(msgspec.convert(vector, struct), markets), unread=_unread(vector, struct))
                 except (msgspec.ValidationError, ValueError, Refused) as error:
                     raise MalformedError(f"{case}: {error}") from error
 
 
 ADAPTER = DydxAdapter()
+
+
+def _unread(vector: Mapping[str, Any], struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name in vector if name.startswith("expected") and name not in struct.__struct_fields__)
 
 
 def _convert(value: Any, kind: type[_T], place: str) -> _T:
@@ -196,8 +202,7 @@ def _or_refusal(step: str, expected: Value, compute: Callable[[], Value], *, err
     return Comparison("refused", error, refused), Comparison(step, expected, computed)
 
 
-def _bankruptcy_price(vector: Mapping[str, Any], markets: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _BankruptcyPrice)
+def _bankruptcy_price(it: _BankruptcyPrice, markets: _Markets) -> tuple[Comparison, ...]:
     return _or_refusal(
         "bankruptcy_quote", it.expected_quote_quantums,
         lambda: bankruptcy_quote(
@@ -207,8 +212,7 @@ def _bankruptcy_price(vector: Mapping[str, Any], markets: _Markets) -> tuple[Com
     )  # fmt: skip
 
 
-def _fillable_price(vector: Mapping[str, Any], markets: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _FillablePrice)
+def _fillable_price(it: _FillablePrice, markets: _Markets) -> tuple[Comparison, ...]:
     if it.expected_den == 0:
         raise ValueError("expected_den is 0")
     parameters = _parameters(
@@ -225,8 +229,7 @@ def _fillable_price(vector: Mapping[str, Any], markets: _Markets) -> tuple[Compa
     )  # fmt: skip
 
 
-def _insurance_fund_delta(vector: Mapping[str, Any], markets: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _InsuranceFundDelta)
+def _insurance_fund_delta(it: _InsuranceFundDelta, markets: _Markets) -> tuple[Comparison, ...]:
     parameters = _parameters(liquidation_fee_max_ppm=it.max_liquidation_fee_ppm)
     return _or_refusal(
         "insurance_fund_delta", it.expected_delta,
@@ -239,8 +242,7 @@ def _insurance_fund_delta(vector: Mapping[str, Any], markets: _Markets) -> tuple
     )  # fmt: skip
 
 
-def _margin_requirements(vector: Mapping[str, Any], _: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _MarginRequirements)
+def _margin_requirements(it: _MarginRequirements, _: _Markets) -> tuple[Comparison, ...]:
     got = position_margin(it.read("0"), DydxPosition("0", it.base_quantums))
     return (
         Comparison("initial_margin", it.expected_imr, got.initial_margin),
@@ -248,26 +250,22 @@ def _margin_requirements(vector: Mapping[str, Any], _: _Markets) -> tuple[Compar
     )
 
 
-def _funding_settlement(vector: Mapping[str, Any], _: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _FundingSettlement)
+def _funding_settlement(it: _FundingSettlement, _: _Markets) -> tuple[Comparison, ...]:
     tier = DydxTier(initial_margin_ppm=0, maintenance_fraction_ppm=0)
     market = DydxMarket("0", 0, 0, 0, tier, funding_index=it.perpetual_funding_index)
     got = position_margin(market, DydxPosition("0", it.base_quantums, it.position_funding_index))
     return (Comparison("funding_settlement_ppm", it.expected_net_settlement_ppm, got.funding_settlement_ppm),)
 
 
-def _liquidatable(vector: Mapping[str, Any], _: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _Liquidatable)
+def _liquidatable(it: _Liquidatable, _: _Markets) -> tuple[Comparison, ...]:
     return (Comparison("liquidatable", it.expected, is_liquidatable(net_collateral=it.nc, maintenance_margin=it.mmr)),)
 
 
-def _risk_order(vector: Mapping[str, Any], _: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _RiskOrder)
+def _risk_order(it: _RiskOrder, _: _Markets) -> tuple[Comparison, ...]:
     return (Comparison("risk_order", it.expected, compare_risk((it.a_nc, it.a_mmr), (it.b_nc, it.b_mmr))),)
 
 
-def _liquidatable_notional(vector: Mapping[str, Any], markets: _Markets) -> tuple[Comparison, ...]:
-    it = msgspec.convert(vector, _LiquidatableNotional)
+def _liquidatable_notional(it: _LiquidatableNotional, markets: _Markets) -> tuple[Comparison, ...]:
     market = markets.get(str(it.perpetual))
     if market is None:
         raise ValueError(f"no market is named {it.perpetual}")
@@ -281,13 +279,13 @@ def _liquidatable_notional(vector: Mapping[str, Any], markets: _Markets) -> tupl
     )
 
 
-_KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], _Markets], tuple[Comparison, ...]]]] = {
-    "bankruptcy_price": _bankruptcy_price,
-    "fillable_price": _fillable_price,
-    "insurance_fund_delta": _insurance_fund_delta,
-    "margin_requirements": _margin_requirements,
-    "funding_settlement": _funding_settlement,
-    "liquidatable": _liquidatable,
-    "risk_order": _risk_order,
-    "liquidatable_notional": _liquidatable_notional,
+_KINDS: Final[Mapping[str, tuple[type[msgspec.Struct], Callable[[Any, _Markets], tuple[Comparison, ...]]]]] = {
+    "bankruptcy_price": (_BankruptcyPrice, _bankruptcy_price),
+    "fillable_price": (_FillablePrice, _fillable_price),
+    "insurance_fund_delta": (_InsuranceFundDelta, _insurance_fund_delta),
+    "margin_requirements": (_MarginRequirements, _margin_requirements),
+    "funding_settlement": (_FundingSettlement, _funding_settlement),
+    "liquidatable": (_Liquidatable, _liquidatable),
+    "risk_order": (_RiskOrder, _risk_order),
+    "liquidatable_notional": (_LiquidatableNotional, _liquidatable_notional),
 }
