@@ -165,8 +165,11 @@ def _run_file(file: Path, adapters: Sequence[Adapter], model: str | None) -> Fil
 def _adapter(document: Mapping[str, Any], adapters: Sequence[Adapter]) -> Adapter | None:
     stated = document.get("format")
     if isinstance(stated, str):
-        return next((adapter for adapter in adapters if adapter.format == stated), None)
-    return next((adapter for adapter in adapters if adapter.recognises(document)), None)
+        adapter = next((adapter for adapter in adapters if adapter.format == stated), None)
+    else:
+        adapter = next((adapter for adapter in adapters if adapter.recognises(document)), None)
+    model = document.get("model")
+    return None if adapter is not None and isinstance(model, str) and model not in adapter.models else adapter
 
 
 def _read(file: Path) -> Any:
