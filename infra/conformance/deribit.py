@@ -1,7 +1,7 @@
 """``deribit-margin``: Deribit's own answers for accounts of standard and portfolio margin.
 
 A file has ``records``, each of a kind: ``pme_simulate``, an account with its risk matrix and every step up to the
-margins, or ``standard_future``, one inverse position with its rates; docs/conformance.md describes them.
+margins, or ``standard_future``, one inverse position with its rates; docs/conformance-venues.md describes them.
 
 1. Numbers are compared at 1e-12 relative of the size of what was added up, but for those that the venue rounds: of
    these no digit may differ (1e-15 absolute, for their way through binary).

@@ -2,7 +2,7 @@
 
 Sections of a file: ``deribit_linear_perp`` (rates that rise with size, ``deribit-standard``), ``dederi_pm`` (a linear
 future under spot shocks and its contingency, ``tidegate-portfolio``) and ``kraken_haircut`` (collateral after its
-haircut, which every model is held against); docs/conformance.md describes them.
+haircut, which every model is held against); docs/conformance-venues.md describes them.
 
 1. Authors round: a section states its tolerance where it does not hold to the last digit.
 2. A section that no model of ours covers is a case left out, with the reason; one that is not known is named as unread.
