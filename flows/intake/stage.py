@@ -30,6 +30,7 @@ class IntakeStage:
 
     def _written(self, out: IntakeOut, *, last: bool) -> Written:
         frames, self._genesis = [*self._genesis, *out.frames], []
+        out.counts.frames = len(frames)
         wanted = out.closes_period and (last or self._checkpoint_due())
         checkpoint = self.intake.checkpoint() if wanted else None
         return Written(frames, out.dead_letters, out.counts, last, checkpoint)
