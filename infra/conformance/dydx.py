@@ -1,7 +1,7 @@
 """``dydx-margin-liquidation``: dYdX v4's margin, liquidation prices and order of liquidation, as exact integers.
 
 A file has ``markets`` (perpetuals by a short id, with price, exponent, atomic resolution, rates and open interest) and
-``vectors``, lists of cases by kind; docs/conformance-venues.md describes them. A case with ``error`` true must be refused.
+``vectors``, lists of cases by kind; docs/conformance-venues.md describes them. A case with ``error`` must be refused.
 
 1. Integers are compared as they are, fractions exactly: no comparison here has a tolerance.
 2. A kind of case, or an expected value, that is not known is named as unread, and not passed over in silence.
