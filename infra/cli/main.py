@@ -33,6 +33,10 @@ COMMANDS: Final = {
         "infra.cli.query:check",
         "Run every check of ``sql/checks`` over the snapshots of a run; exit 1 where one finds offending rows.",
     ),
+    "plot": (
+        "infra.cli.plot:plot",
+        "Draw a run: prices, and how many accounts stand in each tier.",
+    ),
     "report": (
         "infra.cli.report:report",
         "Compare the tiers and equity of a run with the liquidations that the venue recorded, account by account.",

@@ -110,6 +110,16 @@ def test_parquet_with_the_same_columns_is_the_same_log(campaign: Campaign, tmp_p
     assert summaries[0]["dead_letters"] == summaries[1]["dead_letters"]
 
 
+def test_a_run_can_be_drawn(quiet: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    """The picture is a PNG; that it shows the run is for eyes."""
+    picture = tmp_path / "run.png"
+    command = [sys.executable, "-c", "from infra.cli.main import main; main()", "plot", str(picture), "--out"]
+
+    subprocess.run([*command, str(quiet[1])], check=True, capture_output=True)
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_verify_agrees_and_names_a_changed_byte(campaign: Campaign, quiet: tuple[dict[str, Any], Path]) -> None:
     """A run verifies; one byte of its results changed is named by frame and field, with exit code 3."""
     _, out = quiet
