@@ -9,8 +9,9 @@ may not reorder.
 2. Relative errors, judged by mpmath: ``exp`` 2 ulp, ``log`` and ``log_ratio`` 2 ulp, ``mills`` 2 ulp;
    ``log_ratio_parts`` 2^-58.
 
-Kernels of other files inline these functions, and Numba's cache looks at a kernel's own file alone: remove the
-``__pycache__`` folders after a change here.
+Kernels of other files inline these functions, and Numba's cache looks at a kernel's own file alone: the command line
+discards kernels that were compiled from other sources (``infra/run/kernels.py``). Before tests,
+remove the ``__pycache__`` folders after a change here.
 
 The polynomials are Chebyshev interpolants computed with 60 digits: of (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2, of
 (atanh(s) / s - 1) / s^2 in s^2 for s^2 <= (sqrt(2) - 1)^2 / (sqrt(2) + 1)^2, and of (z + 1) times Mills' ratio in

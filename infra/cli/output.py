@@ -29,6 +29,11 @@ def fail(message: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+def note(message: str) -> None:
+    """Print one line to stderr, and go on."""
+    errors.print(f"tidegate: {message}", style="dim", soft_wrap=True, markup=False)
+
+
 def print_json(value: Any) -> None:
     """Print one machine-readable object to stdout."""
     sys.stdout.write(msgspec.json.encode(value).decode() + os.linesep)

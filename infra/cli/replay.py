@@ -15,12 +15,13 @@ from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import SettlementError
 from infra.chain.chain import ChainHaltedError, ChainUnavailableError
 from infra.cli.arguments import duration_ns, moment_ns, moment_text
-from infra.cli.output import WRONG_USE, console, errors, fail, print_facts, print_json
+from infra.cli.output import WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.files.append import ShorterThanCommitted
 from infra.files.snapshots import SnapshotError
 from infra.files.sources import SourceError
 from infra.run import replay as runs
 from infra.run.directory import RunDirectoryError
+from infra.run.kernels import prepared_kernels
 from infra.run.pool import WorkerFailed
 from infra.run.screening import UnknownScreeningPolicy
 from schemas.checkpoint import CheckpointError
@@ -119,7 +120,7 @@ def run(options: runs.Options) -> runs.Replayed:
     if options.worker_count > options.shard_count:
         fail(f"--workers {options.worker_count} is more than --shards {options.shard_count}", WRONG_USE)
     try:
-        with showing_progress() as show:
+        with prepared_kernels(note), showing_progress() as show:
             return runs.replay(options, show)
     except SourceError as error:
         fail(str(error), WRONG_USE)

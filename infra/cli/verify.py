@@ -9,10 +9,11 @@ from rich.progress import Progress
 
 from infra.chain.batches import BatchesError
 from infra.chain.outbox import OutboxError
-from infra.cli.output import DIFFERS, WRONG_USE, console, errors, fail, print_facts, print_json
+from infra.cli.output import DIFFERS, WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.cli.replay import HALTS, Json
 from infra.files.snapshots import SnapshotError
 from infra.run.directory import RunDirectoryError
+from infra.run.kernels import prepared_kernels
 from infra.run.verify import verify as verify_run
 
 
@@ -21,7 +22,7 @@ def verify(
 ) -> None:
     """Re-run a recorded run from its ledger: results, batches, chain and snapshot files. Exit 3 on a difference."""
     try:
-        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        with prepared_kernels(note), Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
             task = bar.add_task("verifying", total=None)
             verified = verify_run(run, lambda done, total: bar.update(task, completed=done, total=total))
     except RunDirectoryError as error:

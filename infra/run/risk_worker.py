@@ -11,6 +11,7 @@ from flows.market.step import Market
 from flows.risk.book import Book
 from flows.risk.stage import FrameReader, state_of
 from flows.risk.step import Period, Risk
+from infra.run.kernels import prepared_kernels
 from infra.run.messages import Failed, Frames, PeriodPart, Start, encode_instant, receive_in_worker, send
 from infra.run.screening import screening_policy
 from schemas.ledger import decode_frame
@@ -22,7 +23,8 @@ def main() -> None:
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr
     try:
-        _serve(sys.stdin.buffer, answers)
+        with prepared_kernels(lambda notice: sys.stderr.write(f"tidegate: a risk worker: {notice}\n")):
+            _serve(sys.stdin.buffer, answers)
     except Exception as error:
         send(answers, Failed(f"{type(error).__name__}: {error}"))
         raise SystemExit(1) from error
