@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.parameters import ParameterSet, Ratio
+from schemas.parameter_set import ParameterSet, Ratio
 
 UpTo2 = Annotated[float, Field(ge=0.0, le=2.0)]
 UpTo3 = Annotated[float, Field(ge=0.0, le=3.0)]

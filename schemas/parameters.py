@@ -8,18 +8,12 @@ What changes a margin number is a ``parameters.changed`` event that names one of
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from schemas.derive_parameters import DERIVE_PARAMETER_SETS
 from schemas.failures import FailureReason, Refused
-
-Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-Multiple = Annotated[float, Field(ge=0.0, le=100.0, allow_inf_nan=False)]
-
-
-class ParameterSet(BaseModel):
-    """A named set: strict types, no unknown keys, immutable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+from schemas.parameter_set import Multiple, Ratio
+from schemas.parameter_set import ParameterSet as ParameterSet  # noqa: PLC0414 - exported: sets are of this type
 
 
 class OracleParameters(ParameterSet):
@@ -291,6 +285,7 @@ PARAMETER_SETS: Final[dict[str, type[ParameterSet]]] = {
     "deribit-standard": DeribitStandardParameters,
     "deribit-pm": DeribitPortfolioParameters,
     "dydx-v4": DydxParameters,
+    **DERIVE_PARAMETER_SETS,
 }
 
 

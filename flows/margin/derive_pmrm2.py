@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flows.margin.derive import (
+    YEAR_SECONDS,
     BoolArray,
     Expiries,
     Float64Array,
@@ -194,7 +195,6 @@ def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -
     )  # fmt: skip
     count = expiries.seconds.shape[0]
     time, spot = expiries.time_to_expiry, portfolio.spot
-    root_time = np.sqrt(time)
     rate = np.maximum(expiries.rate, 0.0)
 
     collateral_confidence = np.minimum(collateral.confidence, portfolio.spot_confidence)
@@ -220,45 +220,8 @@ def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -
     collateral_value = total(collateral_values)
     equity = option_value + perpetual.value + collateral_value + portfolio.cash
 
-    static_long = parameters.static_long_base * exponentials(
-        -time * (rate * parameters.static_long_rate_scale + parameters.static_long_per_year)
-    )
-    static_short = np.minimum(
-        1.0 / discount,
-        parameters.static_short_base
-        * exponentials(time * (rate * parameters.static_short_rate_scale + parameters.static_short_per_year)),
-    )
-    up, down = vol_multipliers(
-        expiries.seconds,
-        vol_up=parameters.vol_up,
-        vol_down=parameters.vol_down,
-        power_short=parameters.vol_power_short,
-        power_long=parameters.vol_power_long,
-        seconds_min=parameters.vol_seconds_min,
-    )
-
-    moneyness = log_moneyness(options.strike, expiries.forward[options.expiry])
-    root = root_time[options.expiry]
-    reach = np.maximum(
-        parameters.skew_reach_min,
-        root * parameters.skew_width * (parameters.skew_vol + root * parameters.skew_vol_per_root_year),
-    )
-    skew_linear = skew_multipliers(
-        moneyness, root, cap=parameters.skew_linear_cap, cap_per_root_year=parameters.skew_linear_per_root_year,
-        reach=reach,
-    )  # fmt: skip
-    skew_abs = skew_multipliers(
-        np.abs(moneyness), root, cap=parameters.skew_abs_cap, cap_per_root_year=parameters.skew_abs_per_root_year,
-        reach=reach,
-    )  # fmt: skip
-
-    vols = {
-        "none": options.implied_vol,
-        "up": np.maximum(parameters.vol_up_min, options.implied_vol * up[options.expiry]),
-        "down": options.implied_vol * down[options.expiry],
-        "linear": options.implied_vol * np.maximum(skew_linear, 0.0),
-        "abs": options.implied_vol * np.maximum(skew_abs, 0.0),
-    }
+    static_long, static_short = static_discounts(time, rate, discount, parameters)
+    moved = moved_vols(options, expiries.seconds, expiries.forward, parameters)
     scenarios = parameters.scenarios
     spot_multiple = np.array([scenario.spot_multiple for scenario in scenarios])
     shocked = scenario_values(
@@ -266,7 +229,7 @@ def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -
         options,
         discount=discount,
         spot_multiple=spot_multiple,
-        implied_vol=np.array([vols[scenario.vol_move] for scenario in scenarios]),
+        implied_vol=np.array([moved.vols[scenario.vol_move] for scenario in scenarios]),
     )
     expiry_value = shocked * np.where(shocked >= 0.0, static_long, static_short)
     linear_profit = (spot_multiple - 1.0) * (
@@ -327,14 +290,14 @@ def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -
         static_long=static_long,
         static_short=static_short,
         expiry_mark_static=expiry_mark * np.where(expiry_mark >= 0.0, static_long, static_short),
-        vol_multiplier_up=up,
-        vol_multiplier_down=down,
-        log_moneyness=moneyness,
-        skew_reach=reach,
-        skew_linear_cap=parameters.skew_linear_cap + parameters.skew_linear_per_root_year * root,
-        skew_abs_cap=parameters.skew_abs_cap + parameters.skew_abs_per_root_year * root,
-        skew_multiplier_linear=skew_linear,
-        skew_multiplier_abs=skew_abs,
+        vol_multiplier_up=moved.up,
+        vol_multiplier_down=moved.down,
+        log_moneyness=moved.log_moneyness,
+        skew_reach=moved.skew_reach,
+        skew_linear_cap=moved.skew_linear_cap,
+        skew_abs_cap=moved.skew_abs_cap,
+        skew_multiplier_linear=moved.skew_multiplier_linear,
+        skew_multiplier_abs=moved.skew_multiplier_abs,
         expiry_value=expiry_value,
         scenario_profit=scenario_profit,
         basis_contingency=basis_contingency,
@@ -352,6 +315,97 @@ def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -
         maintenance_loss_factor=parameters.maintenance_factor,
         initial_value=worst * initial_loss_factor - maintenance_contingencies - initial_contingencies + equity,
         maintenance_value=worst * parameters.maintenance_factor - maintenance_contingencies + equity,
+    )
+
+
+def static_discounts(
+    time: Float64Array, rate: Float64Array, discount: Float64Array, parameters: DerivePmrm2Parameters
+) -> tuple[Float64Array, Float64Array]:
+    """Return by what a positive and a negative expiry is multiplied, each (e,).
+
+    Parameters
+    ----------
+    time : (e,), years; rate : (e,), >= 0; discount : (e,), 0 to 1, ``exp(-rate × time)``.
+
+    Returns
+    -------
+    A negative one at most ``1 / discount``: no liability is inflated above its undiscounted amount.
+    """
+    long = parameters.static_long_base * exponentials(
+        -time * (rate * parameters.static_long_rate_scale + parameters.static_long_per_year)
+    )
+    short = parameters.static_short_base * exponentials(
+        time * (rate * parameters.static_short_rate_scale + parameters.static_short_per_year)
+    )
+    return long, np.minimum(1.0 / discount, short)
+
+
+@dataclass(frozen=True, slots=True)
+class MovedVols:
+    """The vols of n options under every move, ``vols`` (n,) by its name, and how they come about.
+
+    ``up``, ``down`` : (e,), multipliers before the least vol. The others : (n,), of the skews.
+    """
+
+    up: Float64Array
+    down: Float64Array
+    log_moneyness: Float64Array
+    skew_reach: Float64Array
+    skew_linear_cap: Float64Array
+    skew_abs_cap: Float64Array
+    skew_multiplier_linear: Float64Array
+    skew_multiplier_abs: Float64Array
+    vols: dict[str, Float64Array]
+
+
+def moved_vols(
+    options: Options, seconds: Float64Array, forward: Float64Array, parameters: DerivePmrm2Parameters
+) -> MovedVols:
+    """Return what scenarios make of the vols.
+
+    Parameters
+    ----------
+    seconds, forward : (e,), of the expiries, >= 0.
+    """
+    up, down = vol_multipliers(
+        seconds,
+        vol_up=parameters.vol_up,
+        vol_down=parameters.vol_down,
+        power_short=parameters.vol_power_short,
+        power_long=parameters.vol_power_long,
+        seconds_min=parameters.vol_seconds_min,
+    )
+    moneyness = log_moneyness(options.strike, forward[options.expiry])
+    root = np.sqrt(seconds / YEAR_SECONDS)[options.expiry]
+    reach = np.maximum(
+        parameters.skew_reach_min,
+        root * parameters.skew_width * (parameters.skew_vol + root * parameters.skew_vol_per_root_year),
+    )
+    linear = skew_multipliers(
+        moneyness, root, cap=parameters.skew_linear_cap, cap_per_root_year=parameters.skew_linear_per_root_year,
+        reach=reach,
+    )  # fmt: skip
+    absolute = skew_multipliers(
+        np.abs(moneyness), root, cap=parameters.skew_abs_cap, cap_per_root_year=parameters.skew_abs_per_root_year,
+        reach=reach,
+    )  # fmt: skip
+    vol = options.implied_vol
+    return MovedVols(
+        up=up,
+        down=down,
+        log_moneyness=moneyness,
+        skew_reach=reach,
+        skew_linear_cap=parameters.skew_linear_cap + parameters.skew_linear_per_root_year * root,
+        skew_abs_cap=parameters.skew_abs_cap + parameters.skew_abs_per_root_year * root,
+        skew_multiplier_linear=linear,
+        skew_multiplier_abs=absolute,
+        vols={
+            "none": vol,
+            "up": np.maximum(parameters.vol_up_min, vol * up[options.expiry]),
+            "down": vol * down[options.expiry],
+            "linear": vol * np.maximum(linear, 0.0),
+            "abs": vol * np.maximum(absolute, 0.0),
+        },
     )
 
 
