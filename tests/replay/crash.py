@@ -6,6 +6,7 @@ named by its seed: the moments are drawn from it, though where a process is at a
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,9 +46,11 @@ class Campaign:
             "--period", "30s", "--snapshots", "30m", "--commit-every", commit_every, "--json", *options,
         ]  # fmt: skip
 
-    def undisturbed(self, out: Path, *options: str) -> dict[str, object]:
-        """Run without a kill; return the summary."""
-        finished = subprocess.run(self.command(out, *options), check=True, capture_output=True)
+    def undisturbed(self, out: Path, *options: str, environment: Mapping[str, str] | None = None) -> dict[str, object]:
+        """Run without a kill, with more environment variables if need be; return the summary."""
+        finished = subprocess.run(
+            self.command(out, *options), check=True, capture_output=True, env={**os.environ, **(environment or {})}
+        )
         summary: dict[str, object] = json.loads(finished.stdout)
         return summary
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def test_processes_and_shards_change_no_digest(
 ) -> None:
     """The digest is of what was decided, not of how the work was cut."""
     assert campaign.undisturbed(tmp_path / "run", *options)["digest"] == quiet[0]["digest"]
+
+
+def test_the_processor_changes_no_digest(
+    campaign: Campaign, quiet: tuple[dict[str, Any], Path], tmp_path: Path
+) -> None:
+    """Kernels compiled for plain x86-64-v3, and NumPy without what it finds beyond its baseline: the same bits."""
+    numpy_core = import_module("numpy._core._multiarray_umath")
+    found = [name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__.get(name)]
+    environment = {
+        "NUMBA_CPU_NAME": "x86-64-v3",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
+        "NPY_DISABLE_CPU_FEATURES": " ".join(found),
+    }
+
+    summary = campaign.undisturbed(tmp_path / "run", environment=environment)
+
+    assert summary["digest"] == quiet[0]["digest"]
 
 
 def test_splitting_the_input_changes_no_digest(
