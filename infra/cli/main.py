@@ -33,6 +33,10 @@ COMMANDS: Final = {
         "infra.cli.query:check",
         "Run every check of ``sql/checks`` over the snapshots of a run; exit 1 where one finds offending rows.",
     ),
+    "prove": (
+        "infra.cli.prove:prove",
+        "Prove what an account holds under the root on the chain. Exit 3 where the chain does not agree.",
+    ),
     "plot": (
         "infra.cli.plot:plot",
         "Draw a run: prices, and how many accounts stand in each tier.",

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from eth_utils.crypto import keccak
 
 from infra.files.ledger import read_dead_letters
 from schemas.events import AnyEvent
@@ -137,6 +138,23 @@ def test_a_run_can_be_drawn(quiet: tuple[dict[str, Any], Path], tmp_path: Path) 
     subprocess.run([*command, str(quiet[1])], check=True, capture_output=True)
 
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("account", ["house", "account-000003"])
+def test_a_proof_stands_on_its_own(quiet: tuple[dict[str, Any], Path], account: str) -> None:
+    """Entries hash to the leaf and the leaf to the root on the chain, by Keccak-256 alone."""
+    command = [sys.executable, "-c", "from infra.cli.main import main; main()", "prove", account, "--json", "--out"]
+
+    finished = subprocess.run([*command, str(quiet[1])], check=True, capture_output=True)
+
+    proof = json.loads(finished.stdout)
+    node = keccak(b"\0" + proof["number"].to_bytes(4, "big") + bytes.fromhex(proof["entries"]))
+    assert node.hex() == proof["leaf"]
+    for height, sibling in enumerate(map(bytes.fromhex, proof["path"])):
+        pair = sibling + node if proof["number"] >> height & 1 else node + sibling
+        node = keccak(b"\1" + pair)
+    assert node.hex() == proof["state_root"] == quiet[0]["chain_root"]
+    assert proof["on_chain"] is True
 
 
 def test_verify_agrees_and_names_a_changed_byte(campaign: Campaign, quiet: tuple[dict[str, Any], Path]) -> None:
