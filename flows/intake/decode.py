@@ -254,7 +254,7 @@ def _check_keys(raw: bytes, event: Event) -> None:
         certain = _certain_keys(event)
         if raw.count(b":") == certain or (raw.count(b'":') == certain and _BLANK_AFTER_QUOTE.search(raw) is None):
             return
-    _check_depth(raw)
+    check_depth(raw)
     _, repeated, constant = _parse(raw.decode())
     if constant is not None:
         raise _bad_constant(constant)
@@ -272,17 +272,21 @@ def _bad_constant(constant: str) -> Refused:
     return Refused(FailureReason.INFINITE_NUMBER, f"{constant} is not JSON, and no amount")
 
 
-def _check_depth(raw: bytes) -> None:
-    """Raise ``Refused`` if arrays and objects nest deeper than ``DEPTH_MAX``, whether or not the rest is JSON."""
-    if raw.count(b"[") + raw.count(b"{") <= DEPTH_MAX:
+def check_depth(raw: bytes, depth_max: int = DEPTH_MAX) -> None:
+    """Raise ``Refused`` if arrays and objects nest deeper than ``depth_max``, whether or not the rest is JSON.
+
+    Ask before the standard library reads what came from outside: how deep its reader may go without leaving the stack
+    depends on what else is imported (an EVM raises the interpreter's limit), and beyond it the process ends.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= depth_max:
         return
     depth = 0
     for token in _BRACKETS_AND_STRINGS.finditer(raw):
         match token.group()[0]:
             case 0x5B | 0x7B:
                 depth += 1
-                if depth > DEPTH_MAX:
-                    raise Refused(FailureReason.TOO_DEEP, f"arrays and objects nest deeper than {DEPTH_MAX}")
+                if depth > depth_max:
+                    raise Refused(FailureReason.TOO_DEEP, f"arrays and objects nest deeper than {depth_max}")
             case 0x5D | 0x7D:
                 depth -= 1
 
@@ -328,7 +332,7 @@ def _fault(raw: bytes, error: Exception) -> Refused:
     except UnicodeDecodeError as fault:
         return Refused(FailureReason.BAD_UTF8, f"byte {fault.start} is not UTF-8")
     try:
-        _check_depth(raw)
+        check_depth(raw)
         value, repeated, constant = _parse(text)
     except Refused as refused:
         return refused
@@ -380,7 +384,7 @@ def _embedded(text: str) -> msgspec.Raw:
         raw = text.encode()
     except UnicodeEncodeError:
         raise Refused(FailureReason.BAD_UTF8, "text cannot be written as UTF-8") from None
-    _check_depth(raw)
+    check_depth(raw)
     _parse(text)
     return msgspec.Raw(raw)
 

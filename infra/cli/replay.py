@@ -226,7 +226,7 @@ def _settlement(summary: Mapping[str, Any]) -> str:
 def _parameters(path: Path) -> dict[str, dict[str, Any]]:
     try:
         sets = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         fail(f"--params {path}: {error}", WRONG_USE)
     if not isinstance(sets, dict) or not all(isinstance(values, dict) for values in sets.values()):
         fail(f'--params {path}: write an object like {{"ladder": {{"watch_multiple": 1.3}}}}', WRONG_USE)

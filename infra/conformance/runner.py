@@ -15,10 +15,12 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from flows.intake.decode import check_depth
 from infra.conformance.adapter import Adapter, Case, Comparison, Value
 from schemas.failures import Refused
 
 _SAYS_WHAT_IT_IS: Final = ("format", "model", "source", "units")
+_DEPTH_MAX: Final = 64  # several times what any vector file needs
 
 
 class Status(StrEnum):
@@ -130,7 +132,7 @@ def _run_file(file: Path, adapters: Sequence[Adapter], model: str | None) -> Fil
     except OSError as error:
         result.message = error.strerror or str(error)
         return result
-    except (ValueError, RecursionError) as error:
+    except (Refused, ValueError, RecursionError) as error:
         result.message = f"not JSON: {error}"
         return result
     if not isinstance(document, dict) or not any(name in document for name in _SAYS_WHAT_IT_IS):
@@ -173,8 +175,10 @@ def _adapter(document: Mapping[str, Any], adapters: Sequence[Adapter]) -> Adapte
 
 
 def _read(file: Path) -> Any:
+    raw = file.read_bytes()
+    check_depth(raw, _DEPTH_MAX)
     # The standard library's reader keeps integers of any length, which exact venues publish.
-    return json.loads(file.read_bytes(), parse_constant=_refuse)
+    return json.loads(raw, parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> NoReturn:

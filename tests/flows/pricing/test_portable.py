@@ -33,8 +33,8 @@ def digest_of_decisions() -> str:
     rows = np.arange(200)
     for array in (instant.value, instant.greeks, equity(instant, book.cash, book.positions, book.isolated, rows)):
         digest.update(array.tobytes())
-    for name, model in margin_models().items():
-        for part in model.requirements(instant.margin_tables[name], book.positions, rows):
+    for name, tables in instant.margin_tables.items():
+        for part in margin_models()[name].requirements(tables, book.positions, rows):
             digest.update(part.tobytes())
     return digest.hexdigest()
 

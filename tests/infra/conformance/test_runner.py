@@ -223,7 +223,7 @@ def test_a_value_without_a_rule_is_told_and_fails_only_when_strict(tmp_path: Pat
     [
         ("{", "not JSON"),
         ('{"source": NaN}', "not JSON: NaN is no JSON number"),
-        ("[" * 100_000, "not JSON"),
+        ("[" * 100_000, "not JSON: arrays and objects nest deeper than 64"),
         ("[1, 2]", "not a vector file: it states none of format, model, source, units"),
         ('{"hello": 1}', "not a vector file"),
         ('{"format": "derive-srm-portfolios", "vectors": []}', "it holds nothing to compare"),
