@@ -19,15 +19,20 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flows.pricing.polynomials import DENSITY_MAX, density, exp, fma, log_ratio, log_ratio_parts, mills, two_sum
+from flows.pricing.polynomials import DENSITY_MAX, density, exp, fma, log_ratio, log_ratio_parts, mills
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+UInt8Array = npt.NDArray[np.uint8]
 
 # Below this v the forward cannot reach a strike that differs from it in any double.
 _V_MIN = 1e-150
-# Where e2 is lower the density is 0, and so is what is multiplied by e2.
-_E2_MIN = -1e100
+# Below this share of v, e1 is a difference that has lost its digits.
+_NEAR = 2.0**-8
+_BLOCK = 2_048
+# What a loop leaves to be looked at.
+_CANCELS = np.uint8(1)
+_BAD = np.uint8(2)
 _FLOAT_MAX = float(np.finfo(np.float64).max)
 
 
@@ -73,14 +78,14 @@ def black76(
     ------
     ValueError : an input is NaN, infinite or out of range.
     """
-    for name, array, low in (
-        ("forward", forward, 5e-324), ("strike", strike, 5e-324), ("time_to_expiry", time_to_expiry, 0.0),
-        ("implied_vol", implied_vol, 0.0), ("rate", rate, -_FLOAT_MAX),
-    ):  # fmt: skip
-        if _count_outside(array, low):
-            raise ValueError(f"{name} is not finite or out of range")
     out = np.empty((8, forward.shape[0]))
-    _black76(forward, strike, time_to_expiry, implied_vol, rate, is_call, *out)
+    if not _black76(forward, strike, time_to_expiry, implied_vol, rate, is_call, out):
+        for name, array, low in (
+            ("forward", forward, 5e-324), ("strike", strike, 5e-324), ("time_to_expiry", time_to_expiry, 0.0),
+            ("implied_vol", implied_vol, 0.0), ("rate", rate, -np.inf),
+        ):  # fmt: skip
+            if not (np.isfinite(array).all() and (array >= low).all()):
+                raise ValueError(f"{name} is not finite or out of range")
     return OptionValues(*out)
 
 
@@ -119,15 +124,30 @@ def undiscounted_greeks(
     forward: float, strike: float, vol: float, root_time: float, is_call: bool
 ) -> tuple[float, float, float, float, float]:
     """Return price, delta, gamma, vega and theta of one option before discounting; ``root_time`` is sqrt(T)."""
+    e1 = _e1(forward, strike, vol * root_time)
+    n1 = density(e1)
+    upper = n1 * mills(abs(e1))
+    price, delta, gamma, vega, theta, _ = _from_tail(forward, strike, vol, root_time, is_call, e1, n1, upper)
+    return price, delta, gamma, vega, theta
+
+
+@njit(forceinline=True, error_model="numpy")
+def _e1(forward: float, strike: float, total_vol: float) -> float:
+    v = max(total_vol, _V_MIN)
+    return max(log_ratio(min(forward, strike), max(forward, strike)) / v + 0.5 * v, -DENSITY_MAX)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _from_tail(
+    forward: float, strike: float, vol: float, root_time: float, is_call: bool, e1: float, n1: float, upper: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return what ``undiscounted_greeks`` does, and e2; ``n1`` is n(e1), and ``upper`` N(-abs(e1))."""
     total_vol = vol * root_time
     low = min(forward, strike)
     high = max(forward, strike)
     v = max(total_vol, _V_MIN)
-    e1 = max(log_ratio(low, high) / v + 0.5 * v, -DENSITY_MAX)
-    e2 = e1 - v
-    n1 = density(e1)
-    upper = n1 * mills(abs(e1))
     # e2 <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
+    e2 = e1 - v
     below = n1 * mills(abs(e2))
     in_low = upper if e1 < 0.0 else 1.0 - upper
     alive = total_vol > _V_MIN
@@ -143,46 +163,94 @@ def undiscounted_greeks(
     gamma = weight / (forward * forward * v) if alive else 0.0
     vega = weight * root_time if alive else 0.0
     theta = -0.5 * weight * vol / root_time if alive else 0.0
-    return price, delta, gamma, vega, theta
+    return price, delta, gamma, vega, theta, e2
 
 
 @njit(forceinline=True, error_model="numpy")
-def undiscounted_second(
-    forward: float, strike: float, vol: float, time: float, root_time: float, vega: float
-) -> tuple[float, float]:
-    """Return vanna and volga of one option before discounting, from its vega.
+def _second(forward: float, strike: float, root_time: float, gamma: float, e1: float, e2: float) -> tuple[float, float]:
+    """Return vanna and volga of one option, discounted as its gamma is."""
+    d2 = e2 if forward <= strike else -e1
+    per_vol = gamma * forward * root_time
+    return -per_vol * d2, per_vol * forward * root_time * (e1 * e2)
 
-    Both pass through 0 where d1 or d2 does, a difference of two numbers that nearly agree: it is taken of unrounded
-    ones, so that the digits hold there too.
-    """
-    total_vol = vol * root_time
-    v = max(total_vol, _V_MIN)
+
+@njit(forceinline=True, error_model="numpy")
+def _unrounded_e(forward: float, strike: float, vol: float, time: float, v: float) -> tuple[float, float]:
+    """Return e1 and e2 where e1 nearly vanishes: the sum of two numbers that cancel, taken of unrounded ones."""
     ratio, ratio_low = log_ratio_parts(min(forward, strike), max(forward, strike))
     square = vol * vol
     variance = square * time
-    variance_low = fma(square, time, -variance) + fma(vol, vol, -square) * time
-    total, lost = two_sum(ratio, 0.5 * variance)
-    e1 = max((total + (lost + (ratio_low + 0.5 * variance_low))) / v, -DENSITY_MAX)
-    e2 = max((ratio - 0.5 * variance) / v, _E2_MIN)
-    d2 = e2 if forward <= strike else -e1
-    # By v and not by vol, which may be subnormal while the density is already 0.
-    alive = total_vol > _V_MIN
-    vanna = -(vega / forward) * d2 / v if alive else 0.0
-    volga = vega * (e1 * e2) * (root_time / v) if alive else 0.0
-    return vanna, volga
-
-
-@njit(cache=True, error_model="numpy")
-def _count_outside(values: Float64Array, low: float) -> int:
-    """Return how many are NaN, below ``low`` or infinite; one pass, where NumPy's checks cost half a pricing."""
-    outside = 0
-    for i in range(values.shape[0]):
-        outside += not (low <= values[i] <= _FLOAT_MAX)
-    return outside
+    variance_low = fma(vol, vol, -square) * time + fma(square, time, -variance)
+    # The first addition is exact: its parts are within a factor of two.
+    total = fma(0.5, variance, ratio) + fma(0.5, variance_low, ratio_low)
+    return total / v, (total - variance) / v
 
 
 @njit(cache=True, error_model="numpy")
 def _black76(
+    forward: Float64Array,
+    strike: Float64Array,
+    time_to_expiry: Float64Array,
+    implied_vol: Float64Array,
+    rate: Float64Array,
+    is_call: BoolArray,
+    out: Float64Array,
+) -> bool:
+    """Write the eight outputs into the rows of ``out``, (8, n); return whether every input was finite and in range.
+
+    In blocks that stay in the nearest cache, and each in three loops: one loop would hold so many operations that a
+    processor sees no two of its rounds at once.
+    """
+    count = forward.shape[0]
+    marks = np.empty(_BLOCK, dtype=np.uint8)
+    good = True
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        f, k, t = forward[start:stop], strike[start:stop], time_to_expiry[start:stop]
+        vol, r, call = implied_vol[start:stop], rate[start:stop], is_call[start:stop]
+        # Row by row: a slice of a whole table would not be known to be contiguous.
+        price, delta, gamma = out[0][start:stop], out[1][start:stop], out[2][start:stop]
+        vega, theta, rho = out[3][start:stop], out[4][start:stop], out[5][start:stop]
+        vanna, volga = out[6][start:stop], out[7][start:stop]
+        # Rows that are written last carry what the loops tell each other.
+        root, e1, discount, n1, upper = rho, vanna, volga, vega, theta
+        _first_loop(f, k, t, vol, r, root, e1, discount)
+        _second_loop(e1, n1, upper)
+        marks[:] = 0
+        _third_loop(f, k, t, vol, r, call, price, delta, gamma, vega, theta, rho, vanna, volga, marks)
+        good &= _look_again(f, k, t, vol, gamma, vanna, volga, marks)
+    return good
+
+
+@njit(error_model="numpy")
+def _first_loop(
+    forward: Float64Array,
+    strike: Float64Array,
+    time_to_expiry: Float64Array,
+    implied_vol: Float64Array,
+    rate: Float64Array,
+    root_time: Float64Array,
+    e1: Float64Array,
+    discount: Float64Array,
+) -> None:
+    for i in range(forward.shape[0]):
+        t = time_to_expiry[i]
+        root = np.sqrt(t)
+        root_time[i] = root
+        e1[i] = _e1(forward[i], strike[i], implied_vol[i] * root)
+        discount[i] = exp(-rate[i] * t)
+
+
+@njit(error_model="numpy")
+def _second_loop(e1: Float64Array, n1: Float64Array, upper: Float64Array) -> None:
+    for i in range(e1.shape[0]):
+        at = density(e1[i])
+        n1[i] = at
+        upper[i] = at * mills(abs(e1[i]))
+
+
+@njit(error_model="numpy")
+def _third_loop(
     forward: Float64Array,
     strike: Float64Array,
     time_to_expiry: Float64Array,
@@ -197,22 +265,60 @@ def _black76(
     rho: Float64Array,
     vanna: Float64Array,
     volga: Float64Array,
+    marks: UInt8Array,
 ) -> None:
     for i in range(forward.shape[0]):
+        f = forward[i]
+        k = strike[i]
         t = time_to_expiry[i]
-        root = np.sqrt(t)
-        values = undiscounted_greeks(forward[i], strike[i], implied_vol[i], root, is_call[i])
-        second = undiscounted_second(forward[i], strike[i], implied_vol[i], t, root, values[3])
-        discount = exp(-rate[i] * t)
+        vol = implied_vol[i]
+        r = rate[i]
+        root, e1, discount, n1, upper = rho[i], vanna[i], volga[i], vega[i], theta[i]
+        values = _from_tail(f, k, vol, root, is_call[i], e1, n1, upper)
+        second = _second(f, k, root, values[2], e1, values[5])
         p = discount * values[0]
         price[i] = p
         delta[i] = discount * values[1]
         gamma[i] = discount * values[2]
         vega[i] = discount * values[3]
-        theta[i] = discount * values[4] + rate[i] * p
+        theta[i] = discount * values[4] + r * p
         rho[i] = -t * p
         vanna[i] = discount * second[0]
         volga[i] = discount * second[1]
+        # Comparisons with NaN are false.
+        good = (
+            (f > 0.0) & (f <= _FLOAT_MAX) & (k > 0.0) & (k <= _FLOAT_MAX) & (t >= 0.0) & (t <= _FLOAT_MAX)
+            & (vol >= 0.0) & (vol <= _FLOAT_MAX) & (abs(r) <= _FLOAT_MAX)
+        )  # fmt: skip
+        marks[i] = (_CANCELS if abs(e1) < _NEAR * (vol * root) else 0) if good else _BAD
+
+
+@njit(error_model="numpy")
+def _look_again(
+    forward: Float64Array,
+    strike: Float64Array,
+    time_to_expiry: Float64Array,
+    implied_vol: Float64Array,
+    gamma: Float64Array,
+    vanna: Float64Array,
+    volga: Float64Array,
+    marks: UInt8Array,
+) -> bool:
+    """Write vanna and volga again where marked for it; return whether no input was marked as bad."""
+    good = True
+    # Eight are skipped at once where none is marked.
+    words = marks.view(np.int64)
+    for word in range(words.shape[0]):
+        if words[word] != 0:
+            for i in range(8 * word, 8 * word + 8):
+                if marks[i] == _BAD:
+                    good = False
+                elif marks[i] == _CANCELS:
+                    vol = implied_vol[i]
+                    root = np.sqrt(time_to_expiry[i])
+                    e1, e2 = _unrounded_e(forward[i], strike[i], vol, time_to_expiry[i], vol * root)
+                    vanna[i], volga[i] = _second(forward[i], strike[i], root, gamma[i], e1, e2)
+    return good
 
 
 @njit(cache=True, error_model="numpy")

@@ -145,15 +145,19 @@ def log_ratio(a: float, b: float) -> float:
 
 @njit(forceinline=True, error_model="numpy")
 def log_ratio_parts(a: float, b: float) -> tuple[float, float]:
-    """Return ln(a / b) as a sum of two doubles, to 2^-58 of its size, for what nearly cancels it."""
+    """Return ln(a / b) in two parts, for what nearly cancels it.
+
+    The second part is below a fiftieth of the first, and carries the error of the sum.
+    """
     e, scaled, s, p = _log_terms(a, b)
     # The numerator is exact: a and scaled are within a factor of two.
     total, lost = two_sum(a, scaled)
-    s_low = (fma(-s, total, a - scaled) - s * lost) / total
+    s_low = fma(-s, lost, fma(-s, total, a - scaled)) / total
     twice = 2.0 * s
-    tail = fma(twice * (s * s), p, e * _LN2_LOW)
-    high, low = two_sum(e * _LN2_HIGH, twice)
-    return two_sum(high, low + (tail + 2.0 * s_low))
+    whole = e * _LN2_HIGH
+    high = whole + twice
+    low = twice - (high - whole)
+    return high, low + fma(2.0, s_low, fma(twice * (s * s), p, e * _LN2_LOW))
 
 
 @njit(forceinline=True, error_model="numpy")

@@ -14,7 +14,7 @@ from flows.pricing.polynomials import exp, mills
 
 # Arithmetic on packed doubles in 256- or 512-bit registers.
 _PACKED = re.compile(r"\tv(?:add|sub|mul|div|sqrt|fn?m(?:add|sub)\d+)pd\t[^\n]*%[yz]mm")
-# The kernels' longest chain alone, Mills' ratio, has 24: where a few packed operations are left, the loop is scalar.
+# The three polynomials below have 46 multiply-adds and some more operations.
 _PACKED_MIN = 60
 # The C library's functions; a loop that calls one for each lane may be packed around the calls.
 _LIBRARY = re.compile(r"\$(?:exp|expm1|log|log1p|erf|erfc|pow|sqrt)\b")
@@ -38,15 +38,18 @@ def _columns(count: int) -> list[np.ndarray]:
 CALLS = np.ones(64, dtype=np.bool_)
 
 
-@pytest.mark.parametrize(("kernel", "arguments"), [
-    (black76._black76.py_func, (*_columns(5), CALLS, *_columns(8))),
-    (black76._black76_price.py_func, (*_columns(4), CALLS, *_columns(1))),
+@pytest.mark.parametrize(("kernel", "arguments", "least"), [
+    (black76._black76.py_func, (*_columns(5), CALLS, np.empty((8, 64))), 150),
+    (black76._black76_price.py_func, (*_columns(4), CALLS, *_columns(1)), 100),
 ], ids=["greeks", "price"])  # fmt: skip
-def test_the_kernel_is_vector_code(kernel: Callable[..., None], arguments: tuple[np.ndarray, ...]) -> None:
-    """A library call, an opaque branch or aliasing that the compiler cannot exclude shows here."""
+def test_the_kernel_is_vector_code(kernel: Callable[..., None], arguments: tuple[np.ndarray, ...], least: int) -> None:
+    """A library call, an opaque branch or a stride that the compiler does not know shows here.
+
+    ``least`` is a little below what all loops have: where one of the three of the Greeks is scalar, 92 are left.
+    """
     packed, library = vector_code(kernel, *arguments)
 
-    assert packed >= _PACKED_MIN
+    assert packed >= least
     assert not library
 
 

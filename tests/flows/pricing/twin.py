@@ -84,10 +84,11 @@ def log_ratio(a: Float64Array, b: Float64Array) -> Float64Array:
 def log_ratio_parts(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64Array]:
     e, scaled, s, p = _log_terms(a, b)
     total, lost = two_sum(a, scaled)
-    s_low = (fma(-s, total, a - scaled) - s * lost) / total
-    tail = fma(2.0 * s * (s * s), p, e * table._LN2_LOW)
-    high, low = two_sum(e * table._LN2_HIGH, 2.0 * s)
-    return two_sum(high, low + (tail + 2.0 * s_low))
+    s_low = fma(-s, lost, fma(-s, total, a - scaled)) / total
+    whole = e * table._LN2_HIGH
+    high = whole + 2.0 * s
+    low = 2.0 * s - (high - whole)
+    return high, low + fma(2.0, s_low, fma(2.0 * s * (s * s), p, e * table._LN2_LOW))
 
 
 def mills(z: Float64Array) -> Float64Array:
@@ -130,25 +131,31 @@ def black76(
         vega = np.where(alive, weight * root, 0.0)
         theta = np.where(alive, -0.5 * weight * implied_vol / root, 0.0)
 
+        gamma = np.where(alive, weight / (forward * forward * v), 0.0)
+
         ratio, ratio_low = log_ratio_parts(low, high)
         square = implied_vol * implied_vol
         variance = square * time_to_expiry
-        variance_low = fma(square, time_to_expiry, -variance) + fma(implied_vol, implied_vol, -square) * time_to_expiry
-        total, lost = two_sum(ratio, 0.5 * variance)
-        f1 = np.maximum((total + (lost + (ratio_low + 0.5 * variance_low))) / v, -table.DENSITY_MAX)
-        f2 = np.maximum((ratio - 0.5 * variance) / v, -1e100)
-        vanna = np.where(alive, -(vega / forward) * np.where(call_is_outside, f2, -f1) / v, 0.0)
-        volga = np.where(alive, vega * (f1 * f2) * (root / v), 0.0)
-
+        variance_low = fma(implied_vol, implied_vol, -square) * time_to_expiry + fma(square, time_to_expiry, -variance)
+        total = fma(0.5, variance, ratio) + fma(0.5, variance_low, ratio_low)
+        near = np.abs(e1) < 2.0**-8 * total_vol
+        # Of the kernel's two ways to vanna and volga, one discounts first.
         discount = exp(-rate * time_to_expiry)
+        before, after = np.where(near, discount, 1.0), np.where(near, 1.0, discount)
+        f1 = np.where(near, total / v, e1)
+        f2 = np.where(near, (total - variance) / v, e1 - v)
+        per_vol = before * gamma * forward * root
+        vanna = -per_vol * np.where(call_is_outside, f2, -f1)
+        volga = per_vol * forward * root * (f1 * f2)
+
         discounted = discount * price
         return {
             "price": discounted,
             "delta": discount * np.where(is_call, call_delta, put_delta),
-            "gamma": discount * np.where(alive, weight / (forward * forward * v), 0.0),
+            "gamma": discount * gamma,
             "vega": discount * vega,
             "theta": discount * theta + rate * discounted,
             "rho": -time_to_expiry * discounted,
-            "vanna": discount * vanna,
-            "volga": discount * volga,
+            "vanna": after * vanna,
+            "volga": after * volga,
         }
