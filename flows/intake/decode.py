@@ -194,6 +194,12 @@ def _read(raw: bytes) -> Event:
             f"longer than {LINE_BYTES_MAX} bytes; the first {LINE_BYTES_MAX} are kept",
         )
     try:
+        # Before the parser: how deep it goes until it raises is a setting of the process, which a library may have
+        # lifted beyond what the C stack holds.
+        check_depth(raw)
+    except Refused as deep:
+        raise _fault(raw, deep) from None
+    try:
         event: Event = _decode_json(raw)
     except _FAULTS as error:
         raise _fault(raw, error) from None
@@ -248,13 +254,12 @@ def _certain_keys(event: Event) -> int:
 
 
 def _check_keys(raw: bytes, event: Event) -> None:
-    """Raise ``Refused`` if a key is repeated or nesting is too deep, for bytes that decode."""
+    """Raise ``Refused`` if a key is repeated, for bytes that decode."""
     if type(event) is not ParametersChanged:
         # Colons in values: count the ones behind a quote, if no blank can stand between a key and its colon.
         certain = _certain_keys(event)
         if raw.count(b":") == certain or (raw.count(b'":') == certain and _BLANK_AFTER_QUOTE.search(raw) is None):
             return
-    check_depth(raw)
     _, repeated, constant = _parse(raw.decode())
     if constant is not None:
         raise _bad_constant(constant)
@@ -275,8 +280,8 @@ def _bad_constant(constant: str) -> Refused:
 def check_depth(raw: bytes, depth_max: int = DEPTH_MAX) -> None:
     """Raise ``Refused`` if arrays and objects nest deeper than ``depth_max``, whether or not the rest is JSON.
 
-    Ask before the standard library reads what came from outside: how deep its reader may go without leaving the stack
-    depends on what else is imported (an EVM raises the interpreter's limit), and beyond it the process ends.
+    Ask before any parser reads what came from outside: they recurse in C up to the interpreter's limit, which an
+    imported EVM raises to 100,000, and the process ends with the stack long before that.
     """
     if raw.count(b"[") + raw.count(b"{") <= depth_max:
         return

@@ -8,6 +8,7 @@
 eth-tester's own interface is passed by: it looks receipts up by a scan of all blocks, and answers a tenth as fast.
 """
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,11 @@ from infra.chain.contract import CALLDATA_BYTES_MAX
 from infra.chain.outbox import Outbox
 from infra.chain.signer import Signer
 from infra.chain.writer import ChainWriter
+
+# py-evm lifts Python's recursion limit for the whole process, for contracts that call each other a thousand deep. Ours
+# calls nobody, and the limit is what stops hostile JSON from running a C parser off the end of its stack. This is the
+# interpreter's own.
+sys.setrecursionlimit(1_000)
 
 # Everybody can know this key: it exists on embedded chains alone, and holds nothing anywhere else.
 _TEST_KEY: Final = keccak(b"tidegate embedded chain, test key without value")

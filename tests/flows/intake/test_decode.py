@@ -1,6 +1,8 @@
 """Bytes to events: every fault has its own reason, and nothing raises."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -210,3 +212,29 @@ def test_any_parameters_decode_or_are_refused(value: object) -> None:
             FailureReason.MALFORMED_JSON,
             FailureReason.TOO_DEEP,
         }
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        b'"parameters":{"x":' + b"[" * 30_000 + b"]" * 30_000 + b"}}",
+        b'"parameters":' + b'{"x":' * 10_000 + b"1" + b"}" * 10_001,
+    ],
+    ids=["arrays", "objects"],
+)
+def test_depth_is_refused_whatever_the_recursion_limit(deep: bytes) -> None:
+    """A library that lifts the limit must not let a line run the parser off the C stack: in a process of its own."""
+    line = (
+        b'{"type":"parameters.changed","event_id":"a","event_time_ns":1773360000000000000,"source":"s",'
+        b'"source_sequence":1,"name":"oracle",' + deep
+    )
+    code = (
+        "import sys; sys.setrecursionlimit(1_000_000)\n"
+        "from flows.intake.decode import decode\n"
+        "from schemas.failures import Origin\n"
+        "print(decode(sys.stdin.buffer.read(), Origin('log', 0, 1)).reason.value)"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", code], input=line, capture_output=True, check=True)
+
+    assert finished.stdout.strip() == b"too_deep"
