@@ -7,7 +7,10 @@
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+# Behind the name of a file that is about to be replaced.
+TEMPORARY: Final = ".tmp"
 
 
 class ShorterThanCommitted(Exception):  # noqa: N818 - says what happened
@@ -64,7 +67,7 @@ class AppendFile:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace ``path`` by ``data`` so that a reader, or a crash, sees the old content or the new, whole."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + TEMPORARY)
     write_synced(temporary, data)
     temporary.replace(path)
     sync_directory(path.parent)

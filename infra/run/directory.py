@@ -7,21 +7,28 @@
 3. Every checkpoint file names the barrier that it was taken at. Files of different barriers are never put together:
    each would pass its own checksum, and the run would go on from a state that never was.
 4. A directory belongs to one description (genesis, shards, inputs, options): resuming with another one is refused.
+5. One process at a time writes a directory. It holds a lock that ends with it, however it ends.
+6. ``commit.json`` carries its own checksum: no length, digest or count in it is believed after it was edited.
 """
 
+import fcntl
+import os
 import shutil
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from flows.passages import RiskCheckpoint
-from infra.files.append import sync_directory, write_atomically, write_synced
+from infra.files.append import TEMPORARY, sync_directory, write_atomically, write_synced
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ledger import Genesis
 
-COMMIT_VERSION: Final = 1
+COMMIT_VERSION: Final = 2
 _DESCRIPTION: Final = "run.json"
 _COMMIT: Final = "commit.json"
 _SUMMARY: Final = "summary.json"
@@ -50,7 +57,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """A barrier, and how long every file was there.
 
-    ``digest`` is over everything published up to the barrier; ``counts`` and ``tallies`` are for the summary.
+    ``digest`` is over everything published up to the barrier; ``counts`` and ``tallies`` are for the summary;
+    ``checksum`` is over all other fields, and is there once the commit is ``sealed``.
     """
 
     version: int
@@ -69,6 +77,40 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     state_period: int | None
     checkpoint: str
     finished: bool
+    checksum: str = ""
+
+    def sealed(self) -> "Commit":
+        """Return the commit with the checksum of everything else in it."""
+        bare = msgspec.structs.replace(self, checksum="")
+        return msgspec.structs.replace(bare, checksum=blake2b(msgspec.json.encode(bare), digest_size=16).hexdigest())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run directory for writing; create it where it is missing, and remove it again if it stays empty.
+
+    The directory itself is locked, so no file is left behind, and the lock ends with the process.
+
+    Raises
+    ------
+    RunDirectoryError : ``path`` is a file, or another process holds it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RunDirectoryError(f"{path} is a file, or lies in one: name a directory with --out") from None
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunDirectoryError(f"{path} is being written by another run: wait for it, or name another --out") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.rmdir()
+        os.close(descriptor)
 
 
 class RunDirectory:
@@ -80,25 +122,25 @@ class RunDirectory:
 
     @classmethod
     def prepare(cls, path: Path, description: Description) -> tuple["RunDirectory", Commit | None]:
-        """Create the directory, or take up the one that is there; return it with its last commit.
+        """Take up the run in a directory that is ``locked``, or begin one there; return it with its last commit.
 
         Raises
         ------
         RunDirectoryError : it holds another run, a finished one, or something that is no run at all.
         """
         directory = cls(path)
-        if path.exists() and not path.is_dir():
-            raise RunDirectoryError(f"{path} is a file: name a directory with --out")
         if not (path / _DESCRIPTION).exists():
-            if path.exists() and any(path.iterdir()):
+            # A crash may have left the description half written, and nothing beside it.
+            if any(entry.name != _DESCRIPTION + TEMPORARY for entry in path.iterdir()):
                 raise RunDirectoryError(f"{path} is not empty and holds no run: name another directory with --out")
-            directory.checkpoints.mkdir(parents=True, exist_ok=True)
             write_atomically(path / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)))
+            directory.checkpoints.mkdir()
             return directory, None
         if directory.description() != description:
             raise RunDirectoryError(
                 f"{path} holds a run with other inputs or options: resume it with the same, or name another --out"
             )
+        directory.checkpoints.mkdir(exist_ok=True)
         commit = directory.last_commit()
         if commit is not None and commit.finished:
             raise RunDirectoryError(f"{path} holds a finished run: name another directory with --out, or delete it")
@@ -134,11 +176,13 @@ class RunDirectory:
             raise RunDirectoryError(f"{file} is damaged ({error}): run into another directory") from error
         if commit.version != COMMIT_VERSION:
             raise RunDirectoryError(f"{file} has version {commit.version}, this release reads {COMMIT_VERSION}")
+        if commit != commit.sealed():
+            raise RunDirectoryError(f"{file} is damaged (it fails its checksum): run into another directory")
         return commit
 
     def write_commit(self, commit: Commit) -> None:
         """Make a commit the last one, and forget the checkpoints before it."""
-        write_atomically(self.path / _COMMIT, msgspec.json.format(msgspec.json.encode(commit)))
+        write_atomically(self.path / _COMMIT, msgspec.json.format(msgspec.json.encode(commit.sealed())))
         for old in self.checkpoints.iterdir():
             if old.name != commit.checkpoint:
                 shutil.rmtree(old)

@@ -29,7 +29,7 @@ from flows.snapshot.stage import SnapshotStage
 from flows.snapshot.step import Snapshot
 from infra.files.snapshots import build_database
 from infra.files.sources import EventLog
-from infra.run.directory import Commit, Description, RunDirectory
+from infra.run.directory import Commit, Description, RunDirectory, locked
 from infra.run.engines import ENGINES
 from infra.run.pool import RiskPool
 from infra.run.publisher import DEAD_LETTERS, Publisher
@@ -95,6 +95,11 @@ def replay(options: Options, show: Callable[[Progress], None] = lambda progress:
     LedgerError, CheckpointError, ConservationError, BookOverflow, ChainHaltedError, WorkerFailed : a halt; the run
         stays at its last commit.
     """
+    with locked(options.out):
+        return _replay(options, show)
+
+
+def _replay(options: Options, show: Callable[[Progress], None]) -> Replayed:
     work = options.out.with_name(options.out.name + ".sorting")
     log = EventLog(
         options.inputs,

@@ -14,6 +14,7 @@ from flows.risk.step import Period, Risk
 from infra.run.kernels import prepared_kernels
 from infra.run.messages import Failed, Frames, PeriodPart, Start, encode_instant, receive_in_worker, send
 from infra.run.screening import screening_policy
+from schemas.checkpoint import CheckpointError
 from schemas.ledger import decode_frame
 
 
@@ -52,13 +53,22 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def start_risk(start: Start) -> Risk:
-    """Return the risk step of a worker's shards, from its checkpoints or from nothing."""
+    """Return the risk step of a worker's shards, from its checkpoints or from nothing.
+
+    Raises
+    ------
+    CheckpointError : a checkpoint is damaged, or of another shard than its place says.
+    """
     models = margin_models()
     screening = screening_policy(start.screening)
     if start.market is not None:
-        return Risk.restore(
+        risk = Risk.restore(
             start.market, start.shard_states, shard_count=start.shard_count, models=models, screening=screening
         )
+        # A worker sees some of the shards: two files of one of them may have gone to two workers.
+        if risk.book.shards != tuple(sorted(start.shards)):
+            raise CheckpointError(f"checkpoints of shards {risk.book.shards}, where {tuple(start.shards)} belong")
+        return risk
     book = Book(start.shards, shard_count=start.shard_count, models=tuple(models))
     return Risk(Market(), book, models=models, screening=screening)
 
