@@ -89,11 +89,25 @@ class Outbox:
     """The outbox in one file."""
 
     def __init__(self, path: Path, *, durable: bool) -> None:
-        """Open or make the file; ``durable`` commits every write to disk at once (invariant 4)."""
+        """Open or make the file; ``durable`` commits every write to disk at once (invariant 4).
+
+        Raises
+        ------
+        OutboxError : the file is damaged, or of another version.
+        """
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._durable = durable
-        self._connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-        self._connection.executescript(_TABLES)
+        try:
+            self._connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+            self._connection.executescript(_TABLES)
+            # Damage is met here, by name, and not at some batch as a fault of ours.
+            fault = self._connection.execute("pragma quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise OutboxError(f"{path} is damaged: {error}") from error
+        if fault != "ok":
+            raise OutboxError(f"{path} is damaged: {fault.splitlines()[-1]}")
         version = self._meta().get("version")
         if version is None:
             self._connection.execute("insert or ignore into meta values ('version', ?)", (OUTBOX_VERSION,))

@@ -14,6 +14,7 @@ from flows.risk.book import BookOverflow
 from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import SettlementError
 from infra.chain.chain import ChainHaltedError, ChainUnavailableError
+from infra.chain.outbox import OutboxError
 from infra.cli.arguments import duration_ns, moment_ns, moment_text
 from infra.cli.output import WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.files.append import ShorterThanCommitted
@@ -55,6 +56,7 @@ HALTS = (
     ConservationError,
     LedgerError,
     OSError,
+    OutboxError,
     OverflowError,
     RunDirectoryError,
     SettlementError,
