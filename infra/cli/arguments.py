@@ -13,6 +13,7 @@ _UNITS_NS: Final = {
     "h": 3_600 * 1_000_000_000,
     "d": 86_400 * 1_000_000_000,
 }
+_NS_END: Final = 2**63
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 
 
@@ -21,7 +22,10 @@ def duration_ns(flag: str, text: str) -> int:
     match = _DURATION.fullmatch(text)
     if match is None:
         fail(f"{flag} {text}: write a duration like 500ms, 30s, 5m, 1h or 1d", WRONG_USE)
-    return int(match[1]) * _UNITS_NS[match[2]]
+    length_ns = int(match[1]) * _UNITS_NS[match[2]]
+    if length_ns >= _NS_END:
+        fail(f"{flag} {text}: longer than the 292 years that nanoseconds can count", WRONG_USE)
+    return length_ns
 
 
 def moment_ns(flag: str, text: str) -> int:

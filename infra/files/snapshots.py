@@ -3,7 +3,7 @@
 ``snapshot/<table>/day=YYYY-MM-DD/<first frame>-<last frame>.parquet`` holds rows, ``snapshot/<table>/columns.parquet``
 the columns of a table that may still be empty, ``snapshot/manifest.json`` the list of what is published.
 
-X
+1. A reader believes the manifest alone, which is replaced atomically after everything it names is on the disk.
 2. A published file never changes. The manifest only grows, but for a resumed run that rolls it back to a commit.
 3. The same tables give the same bytes, with the same release of pyarrow: no time and no machine is in them.
 4. ``tidegate.duckdb`` holds views with paths relative to the run directory, in a storage format that DuckDB reads from

@@ -25,6 +25,7 @@ from flows.intake.decode import (
     LINE_BYTES_MAX,
     Arrival,
     Stream,
+    check_depth,
     dead_letter,
     decode,
     decode_lines,
@@ -244,8 +245,9 @@ class EventFile:
                 if len(raw) > LINE_BYTES_MAX:
                     continue
                 try:
+                    check_depth(raw)
                     place = _place(raw)
-                except (msgspec.MsgspecError, ValueError, RecursionError):
+                except (Refused, msgspec.MsgspecError, ValueError, RecursionError):
                     continue
                 if place.event_time_ns > last[0]:
                     # The rest of the key decides ties only.
