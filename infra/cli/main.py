@@ -49,6 +49,10 @@ COMMANDS: Final = {
         "infra.cli.conformance:conformance",
         "Hold margin models to published numbers, step by step. Exit 3 on a difference.",
     ),
+    "margin": (
+        "infra.cli.margin:margin",
+        "Margin of one account, of a file or a recorded run: what it is made of, and what a change would make of it.",
+    ),
     "schema": (
         "infra.cli.schema:schema",
         "Print the JSON Schema of public events or parameter sets.",

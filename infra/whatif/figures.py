@@ -1,0 +1,240 @@
+"""What a scene's numbers are made of: by asset, by position, by scenario, and how they move.
+
+1. Equity is the sum of what counts of each asset. Maintenance margin is the sum of the positions' steps: what each adds
+   to those before it, in instrument order. Both are the engine's numbers of hypothetical accounts, taken apart.
+2. Where positions offset each other a step depends on the order; ``alone`` and ``marginal`` do not, and do not add up.
+3. Greeks are those of the snapshot tables, by underlying, and hold the settlement asset's own price fixed.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from flows.liquidation.ladder import tiers
+from flows.market.instant import Instant
+from infra.whatif.scenarios import UnderlyingScenarios, scenarios_of
+from infra.whatif.scene import Holdings, Numbers, Scene, WhatIfError
+from schemas.instruments import MarginMode
+from schemas.money import decimal_parts, from_units
+from schemas.results import Tier
+
+GREEKS: Final = ("delta_per_price", "gamma_per_price_squared", "vega_per_vol", "theta_per_day", "rho_per_rate")
+# What a Greek is per, in words; {0} is the numeraire, {1} the underlying.
+GREEK_UNITS: Final = {
+    "delta_per_price": "{0} per 1.00 of the price of {1}",
+    "gamma_per_price_squared": "{0} per 1.00 squared of the price of {1}",
+    "vega_per_vol": "{0} per 1.00 of vol (100 vol points)",
+    "theta_per_day": "{0} per day",
+    "rho_per_rate": "{0} per 1.00 of rate (100 %)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFigures:
+    """One asset's part of equity.
+
+    ``cash`` is a decimal string; ``positions_value`` in whole assets, of what settles in it; ``worth`` in the
+    numeraire, of both; ``counted`` is what of it is in equity: after the haircut, all of it where it is a debt.
+    """
+
+    asset: str
+    cash: str
+    positions_value: float
+    price: float
+    haircut: float
+    worth: float
+    counted: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A position's part of a requirement: by itself, beyond all others, and as a step of the sum."""
+
+    alone: float
+    marginal: float
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class PositionFigures:
+    """One position; money in the numeraire. ``implied_vol`` is None where there is none."""
+
+    instrument: str
+    quantity: str
+    mark_price: float
+    implied_vol: float | None
+    value: float
+    initial_margin: Share
+    maintenance_margin: Share
+    greeks: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GreekFigures:
+    """Greeks of all positions on one underlying."""
+
+    underlying: str
+    delta_per_price: float
+    gamma_per_price_squared: float
+    vega_per_vol: float
+    theta_per_day: float
+    rho_per_rate: float
+    units: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything that is said of a scene; money in the numeraire.
+
+    ``scenarios`` is None where the margin model has none, or does not say which.
+    """
+
+    health: float
+    equity: float
+    initial_margin: float
+    maintenance_margin: float
+    free_margin: float
+    tier: str
+    assets: list[AssetFigures]
+    positions: list[PositionFigures]
+    scenarios: list[UnderlyingScenarios] | None
+    greeks: list[GreekFigures]
+
+
+def numbers(scene: Scene, instant: Instant) -> Numbers | None:
+    """Return the numbers of a scene's account at an instant; None where they cannot be known."""
+    found = scene.evaluate(instant, [scene.holdings])
+    if found.undecidable[0]:
+        return None
+    return Numbers(float(found.equity[0]), float(found.initial_margin[0]), float(found.maintenance_margin[0]))
+
+
+def figures(scene: Scene) -> Figures:
+    """Return everything that is said of a scene.
+
+    Raises
+    ------
+    WhatIfError : what is held cannot be valued, or the margin model does not cover it; the message names it.
+    """
+    instant = scene.instant()
+    now = numbers(scene, instant)
+    if now is None:
+        raise WhatIfError(_why_unknown(scene, instant))
+    tier = tiers(
+        np.array([now.equity]), np.array([now.initial_margin]), np.array([now.maintenance_margin]), instant.ladder
+    )
+    return Figures(
+        health=now.health,
+        equity=now.equity,
+        initial_margin=now.initial_margin,
+        maintenance_margin=now.maintenance_margin,
+        free_margin=now.equity - now.initial_margin,
+        tier=Tier(int(tier[0])).name.lower(),
+        assets=_assets(scene, instant),
+        positions=_positions(scene, instant),
+        scenarios=scenarios_of(scene, instant),
+        greeks=_greeks(scene, instant),
+    )
+
+
+def _why_unknown(scene: Scene, instant: Instant) -> str:
+    assets, instruments = scene.market.listings.assets, scene.market.listings.instruments
+    unpriced = [
+        assets[index].asset
+        for index, units in enumerate(scene.holdings.units)
+        if units and not instant.asset_decidable[index]
+    ]
+    unvalued = [instruments[index].instrument for index, _ in scene.holdings.lots if not instant.value_decidable[index]]
+    if unpriced:
+        return f"no usable price of {', '.join(unpriced)}: what is held cannot be valued"
+    if unvalued:
+        return f"{', '.join(unvalued)} cannot be valued: a price, a forward or a smile is missing or too old"
+    return f"margin model {scene.model.name} does not cover what is held"
+
+
+def _assets(scene: Scene, instant: Instant) -> list[AssetFigures]:
+    values = [0.0] * len(scene.holdings.units)
+    settles = set()
+    for index, lots in scene.holdings.lots:
+        settlement = int(instant.settlement_asset[index])
+        values[settlement] += float(instant.value[index]) * lots
+        settles.add(settlement)
+    narrow = scene.account.margin_mode is MarginMode.ISOLATED and bool(settles)
+    found = []
+    for asset, units in zip(scene.market.listings.assets, scene.holdings.units, strict=True):
+        if not units and asset.index not in settles:
+            continue
+        price, haircut = float(instant.asset_price[asset.index]), float(instant.haircut[asset.index])
+        worth = (units * float(instant.asset_unit[asset.index]) + values[asset.index]) * price
+        counts = worth < 0.0 or not narrow or asset.index in settles
+        counted = worth if worth < 0.0 else worth * (1.0 - haircut)
+        found.append(
+            AssetFigures(
+                asset.asset, from_units(units, asset.decimals), values[asset.index], price, haircut, worth,
+                counted if counts else 0.0,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _positions(scene: Scene, instant: Instant) -> list[PositionFigures]:
+    held = scene.holdings.lots
+    if not held:
+        return []
+    units, count = scene.holdings.units, len(held)
+    accounts = [Holdings(units, held[:size]) for size in range(count + 1)]
+    accounts += [Holdings(units, (position,)) for position in held]
+    accounts += [Holdings(units, held[:place] + held[place + 1 :]) for place in range(count)]
+    margins = scene.evaluate(instant, accounts)
+
+    def shares(margin: np.ndarray[Any, np.dtype[np.float64]]) -> list[Share]:
+        prefix, alone, without = margin[: count + 1], margin[count + 1 : 2 * count + 1], margin[2 * count + 1 :]
+        return [
+            Share(float(alone[n]), float(prefix[count] - without[n]), float(prefix[n + 1] - prefix[n]))
+            for n in range(count)
+        ]
+
+    found = []
+    initial, maintenance = shares(margins.initial_margin), shares(margins.maintenance_margin)
+    for place, (index, lots) in enumerate(held):
+        instrument = scene.instrument(index)
+        asset = int(instant.settlement_asset[index])
+        vol = float(instant.implied_vol[index])
+        found.append(
+            PositionFigures(
+                instrument=instrument.instrument,
+                quantity=_quantity(scene, index, lots),
+                mark_price=float(instant.mark_price[index]),
+                implied_vol=vol if vol > 0.0 else None,
+                value=float(instant.value[index]) * lots * float(instant.asset_price[asset]),
+                initial_margin=initial[place],
+                maintenance_margin=maintenance[place],
+                greeks={
+                    name: float(each) * lots for name, each in zip(GREEKS, instant.greeks[index], strict=True)
+                },
+            )
+        )  # fmt: skip
+    return found
+
+
+def _quantity(scene: Scene, instrument: int, lots: int) -> str:
+    units, decimals = decimal_parts(scene.registry.tradable(instrument).record.lot_size)
+    return from_units(lots * units, decimals)
+
+
+def _greeks(scene: Scene, instant: Instant) -> list[GreekFigures]:
+    sums: dict[str, list[float]] = {}
+    for index, lots in scene.holdings.lots:
+        total = sums.setdefault(scene.instrument(index).underlying, [0.0] * len(GREEKS))
+        for place in range(len(GREEKS)):
+            total[place] += float(instant.greeks[index, place]) * lots
+    numeraire = scene.market.numeraire
+    return [
+        GreekFigures(
+            underlying=underlying,
+            **dict(zip(GREEKS, total, strict=True)),
+            units={name: unit.format(numeraire, underlying) for name, unit in GREEK_UNITS.items()},
+        )
+        for underlying, total in sums.items()
+    ]

@@ -1,0 +1,148 @@
+"""A market that can be moved: the same instruments at other prices and vols, priced by the same kernels.
+
+1. Nothing moved is the instant that it was made from, bit for bit: everything is priced at the time at which the
+   market itself last priced it.
+2. A move of a name multiplies its price: the index price of an underlying, the venue's marks of its instruments, its
+   forwards, and the price of the asset of that name. Vols are sticky in strike and have a multiple of their own.
+3. No time passes, and what could not be known before cannot be known after.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from flows.margin.model import Int64Array, MarginModel
+from flows.market.columns import (
+    DECIDABLE,
+    FORWARD,
+    IMPLIED_VOL,
+    INDEX_PRICE,
+    MARK_PRICE,
+    NOTIONAL,
+    VALUE,
+    VENUE_MARK,
+    InstrumentColumns,
+)
+from flows.market.instant import Instant
+from flows.market.listings import Listings
+from flows.market.step import Market
+from flows.market.surface import VOL_MAX
+from flows.market.valuation import price
+from schemas.parameters import PARAMETER_SETS, OracleParameters, ParameterSet
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """By what the prices of a name and the vols of its options are multiplied; both > 0."""
+
+    spot: float = 1.0
+    vol: float = 1.0
+
+
+STILL: Final = Move()
+Moves = Mapping[str, Move]
+
+
+class MovableMarket:
+    """A market at one instant, with the margin tables of one model.
+
+    Parameters
+    ----------
+    market : after the step that gave ``instant``; it is read and never written.
+    model : whose tables every instant here carries.
+    """
+
+    def __init__(self, market: Market, instant: Instant, model: MarginModel) -> None:
+        self.listings: Listings = market.listings
+        self.model = model
+        self._instant = instant
+        self._parameters = {name: market.parameters(name) for name in PARAMETER_SETS}
+        genesis = market.listings.genesis
+        self.numeraire = "" if genesis is None else genesis.numeraire
+        own, columns = market.columns, InstrumentColumns()
+        for instrument in market.listings.instruments:
+            columns.append(instrument)
+        count = columns.count
+        self._columns = columns
+        self._reals = own.reals[:, :count].copy()
+        self._codes = own.codes[:, :count].copy()
+        self._spot = own.spot.copy()
+        columns.spot_state = own.spot_state.copy()
+        columns.priced_at_ns = own.priced_at_ns.copy()
+        self._members: list[Int64Array] = [
+            np.flatnonzero(columns.underlying == index) for index in range(len(columns.underlyings))
+        ]
+
+    @property
+    def time_ns(self) -> int:
+        """The ledger time of the instant."""
+        return self._instant.time_ns
+
+    def parameters(self, name: str) -> ParameterSet | None:
+        """Return the parameter set in force; None for a model that has none."""
+        return self._parameters.get(name)
+
+    def price_of(self, name: str) -> float:
+        """Return what a move of a name multiplies: its price in the numeraire, 0.0 where nothing tells one.
+
+        The index price of an underlying, else the price of an asset, else the mark of the underlying's first instrument
+        that has one.
+        """
+        underlying = self._columns.underlying_index(name)
+        if underlying >= 0 and self._spot[underlying] > 0.0:
+            return float(self._spot[underlying])
+        for asset in self.listings.assets:
+            if asset.asset == name and self._instant.asset_price[asset.index] > 0.0:
+                return float(self._instant.asset_price[asset.index])
+        marks = self._reals[VENUE_MARK, self._members[underlying]] if underlying >= 0 else np.zeros(0)
+        told = marks[np.isfinite(marks)]
+        return float(told[0]) if told.shape[0] else 0.0
+
+    def instant(self, moves: Moves | None = None) -> Instant:
+        """Return the market with some names moved; all others stand."""
+        moves = moves or {}
+        columns, count = self._columns, self._columns.count
+        columns.reals[:, :count] = self._reals
+        columns.codes[:, :count] = self._codes
+        columns.spot = self._spot.copy()
+        asset_price = self._instant.asset_price.copy()
+        for name, move in moves.items():
+            self._move(name, move, asset_price)
+        oracle = self._parameters["oracle"]
+        assert isinstance(oracle, OracleParameters), "the set named oracle is the oracle's"
+        for underlying, members in enumerate(self._members):
+            price(
+                members, int(columns.priced_at_ns[underlying]), oracle.mark_band_ratio, columns.reals, columns.codes,
+                columns.greeks, columns.expiry_ns, columns.underlying, columns.settlement_asset, columns.spot,
+                columns.spot_state, asset_price, self._instant.asset_decidable,
+            )  # fmt: skip
+        tables: Any = self.model.tables(columns, self.parameters(self.model.name))
+        block = columns.reals[:, :count].copy()
+        return replace(
+            self._instant,
+            value=block[VALUE],
+            value_decidable=columns.codes[DECIDABLE, :count].astype(np.bool_),
+            notional=block[NOTIONAL],
+            asset_price=asset_price,
+            greeks=columns.greeks.copy(),
+            index_price=block[INDEX_PRICE],
+            mark_price=block[MARK_PRICE],
+            implied_vol=block[IMPLIED_VOL],
+            forward=block[FORWARD],
+            margin_tables={self.model.name: tables},
+            payments=[],
+        )
+
+    def _move(self, name: str, move: Move, asset_price: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        columns = self._columns
+        underlying = columns.underlying_index(name)
+        if underlying >= 0:
+            members = self._members[underlying]
+            columns.spot[underlying] *= move.spot
+            columns.reals[VENUE_MARK, members] *= move.spot
+            columns.reals[IMPLIED_VOL, members] = np.minimum(columns.reals[IMPLIED_VOL, members] * move.vol, VOL_MAX)
+        for asset in self.listings.assets:
+            if asset.asset == name and name != self.numeraire:
+                asset_price[asset.index] *= move.spot
