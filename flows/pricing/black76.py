@@ -127,8 +127,8 @@ def undiscounted_greeks(
     e1 = _e1(forward, strike, vol * root_time)
     n1 = density(e1)
     upper = n1 * mills(abs(e1))
-    price, delta, gamma, vega, theta, _ = _from_tail(forward, strike, vol, root_time, is_call, e1, n1, upper)
-    return price, delta, gamma, vega, theta
+    below = n1 * mills(abs(_e2(e1, vol * root_time)))
+    return _from_tails(forward, strike, vol, root_time, is_call, e1, n1, upper, below)
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -138,17 +138,28 @@ def _e1(forward: float, strike: float, total_vol: float) -> float:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _from_tail(
-    forward: float, strike: float, vol: float, root_time: float, is_call: bool, e1: float, n1: float, upper: float
-) -> tuple[float, float, float, float, float, float]:
-    """Return what ``undiscounted_greeks`` does, and e2; ``n1`` is n(e1), and ``upper`` N(-abs(e1))."""
+def _e2(e1: float, total_vol: float) -> float:
+    # <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
+    return e1 - max(total_vol, _V_MIN)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _from_tails(
+    forward: float,
+    strike: float,
+    vol: float,
+    root_time: float,
+    is_call: bool,
+    e1: float,
+    n1: float,
+    upper: float,
+    below: float,
+) -> tuple[float, float, float, float, float]:
+    """Return what ``undiscounted_greeks`` does; ``n1`` is n(e1), ``upper`` N(-abs(e1)), ``below`` N(e2) high / low."""
     total_vol = vol * root_time
     low = min(forward, strike)
     high = max(forward, strike)
     v = max(total_vol, _V_MIN)
-    # e2 <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
-    e2 = e1 - v
-    below = n1 * mills(abs(e2))
     in_low = upper if e1 < 0.0 else 1.0 - upper
     alive = total_vol > _V_MIN
     outside = low * max(in_low - below, 0.0) if alive else 0.0
@@ -163,7 +174,7 @@ def _from_tail(
     gamma = weight / (forward * forward * v) if alive else 0.0
     vega = weight * root_time if alive else 0.0
     theta = -0.5 * weight * vol / root_time if alive else 0.0
-    return price, delta, gamma, vega, theta, e2
+    return price, delta, gamma, vega, theta
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -198,7 +209,7 @@ def _black76(
 ) -> bool:
     """Write the eight outputs into the rows of ``out``, (8, n); return whether every input was finite and in range.
 
-    In blocks that stay in the nearest cache, and each in three loops: one loop would hold so many operations that a
+    In blocks that stay in the nearest cache, and each in four loops: one loop would hold so many operations that a
     processor sees no two of its rounds at once.
     """
     count = forward.shape[0]
@@ -213,11 +224,12 @@ def _black76(
         vega, theta, rho = out[3][start:stop], out[4][start:stop], out[5][start:stop]
         vanna, volga = out[6][start:stop], out[7][start:stop]
         # Rows that are written last carry what the loops tell each other.
-        root, e1, discount, n1, upper = rho, vanna, volga, vega, theta
+        root, e1, discount, n1, upper, below = rho, vanna, volga, vega, theta, price
         _first_loop(f, k, t, vol, r, root, e1, discount)
         _second_loop(e1, n1, upper)
+        _third_loop(vol, root, e1, n1, below)
         marks[:] = 0
-        _third_loop(f, k, t, vol, r, call, price, delta, gamma, vega, theta, rho, vanna, volga, marks)
+        _fourth_loop(f, k, t, vol, r, call, price, delta, gamma, vega, theta, rho, vanna, volga, marks)
         good &= _look_again(f, k, t, vol, gamma, vanna, volga, marks)
     return good
 
@@ -251,6 +263,14 @@ def _second_loop(e1: Float64Array, n1: Float64Array, upper: Float64Array) -> Non
 
 @njit(error_model="numpy")
 def _third_loop(
+    implied_vol: Float64Array, root_time: Float64Array, e1: Float64Array, n1: Float64Array, below: Float64Array
+) -> None:
+    for i in range(e1.shape[0]):
+        below[i] = n1[i] * mills(abs(_e2(e1[i], implied_vol[i] * root_time[i])))
+
+
+@njit(error_model="numpy")
+def _fourth_loop(
     forward: Float64Array,
     strike: Float64Array,
     time_to_expiry: Float64Array,
@@ -273,9 +293,9 @@ def _third_loop(
         t = time_to_expiry[i]
         vol = implied_vol[i]
         r = rate[i]
-        root, e1, discount, n1, upper = rho[i], vanna[i], volga[i], vega[i], theta[i]
-        values = _from_tail(f, k, vol, root, is_call[i], e1, n1, upper)
-        second = _second(f, k, root, values[2], e1, values[5])
+        root, e1, discount = rho[i], vanna[i], volga[i]
+        values = _from_tails(f, k, vol, root, is_call[i], e1, vega[i], theta[i], price[i])
+        second = _second(f, k, root, values[2], e1, _e2(e1, vol * root))
         p = discount * values[0]
         price[i] = p
         delta[i] = discount * values[1]

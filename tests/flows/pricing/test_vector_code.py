@@ -45,7 +45,7 @@ CALLS = np.ones(64, dtype=np.bool_)
 def test_the_kernel_is_vector_code(kernel: Callable[..., None], arguments: tuple[np.ndarray, ...], least: int) -> None:
     """A library call, an opaque branch or a stride that the compiler does not know shows here.
 
-    ``least`` is a little below what all loops have: where one of the three of the Greeks is scalar, 92 are left.
+    ``least`` is a little below what all loops have: where one of the four of the Greeks is scalar, it has some 40 less.
     """
     packed, library = vector_code(kernel, *arguments)
 
