@@ -3,7 +3,8 @@
 #   make demo    the whole pipeline on a synthetic crash day, offline once installed
 #   make test    all tests
 #   make lint    formatting, ruff, mypy, import rules
-#   make bench   throughput beside the cost of decoding alone; an instant of 100,000 accounts
+#   make bench   throughput beside the cost of decoding alone; an instant of 100,000 accounts; pricing beside its peers
+#                (PEERS=PYTHON: an interpreter that has QuantLib, fast_vollib and py_vollib_vectorized)
 #   make lock    resolve requirements.lock again (needs the network)
 
 # The first of these that is 3.11 or 3.12. The interpreter is asked, not its name: a shim may stand for nothing.
@@ -37,6 +38,7 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.throughput $(ARGS)
 	$(BIN)/python -m tests.bench.accounts
+	$(BIN)/python -m tests.bench.pricing $(if $(PEERS),--peers $(PEERS))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
