@@ -23,6 +23,7 @@ import pyarrow as pa
 
 import sql
 from infra.files.snapshots import (
+    SnapshotError,
     create_views,
     quoted,
     read_manifest,
@@ -78,7 +79,12 @@ class SnapshotQuery:
         manifest = read_manifest(run_directory)
         directory = run_directory.resolve()
         self._connection = duckdb.connect(":memory:", config={"memory_limit": memory_limit, "threads": str(threads)})
-        create_views(self._connection, manifest, directory)
+        try:
+            create_views(self._connection, manifest, directory)
+        except duckdb.Error as error:
+            self.close()
+            fault = str(error).splitlines()[0]
+            raise SnapshotError(f"{run_directory} holds snapshot files that cannot be read: {fault}") from error
         allowed = ", ".join(quoted(str(directory / file.path)) for file in manifest.files)
         self._connection.execute(f"SET allowed_paths = [{allowed}]")
         for lock in _LOCKS:

@@ -3,6 +3,7 @@
 It ends when its stdin closes, so it never outlives a run that was killed.
 """
 
+import signal
 import sys
 from typing import BinaryIO
 
@@ -20,6 +21,8 @@ from schemas.ledger import decode_frame
 
 def main() -> None:
     """Serve until the pipe closes; a failure is told to the run before this process exits."""
+    # Ctrl-C reaches every process of a terminal: the run says what was stopped, and closes the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Anything that prints by accident must not fall into the message stream.
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr

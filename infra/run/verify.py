@@ -76,7 +76,7 @@ def verify(path: Path, show: Callable[[int, int], None] = lambda done, total: No
     checked = _Checked()
     try:
         _decide_again(directory, commit, checked, show)
-        _chain_again(path, checked)
+        _chain_again(directory, commit, checked)
         _snapshots_again(path, commit)
     except _Differs as differs:
         return checked.verified(differs.difference)
@@ -169,9 +169,13 @@ def _short(value: Any) -> str:
     return value[:16].hex() if isinstance(value, bytes) else str(value)
 
 
-def _chain_again(path: Path, checked: _Checked) -> None:
-    if not (path / OUTBOX).exists():
+def _chain_again(directory: RunDirectory, commit: Commit, checked: _Checked) -> None:
+    if directory.description().chain == "none":
         return
+    path = directory.path
+    # Opening would make an empty one, and a missing outbox must not read as a run without a chain.
+    if not (path / OUTBOX).exists():
+        raise _Differs("chain", commit.frame, f"{OUTBOX} is missing", f"{checked.batches} batches")
     # Seconds of imports that a run without a chain does not need.
     from infra.chain.outbox import Outbox  # noqa: PLC0415
     from infra.chain.verify import verify as verify_chain  # noqa: PLC0415

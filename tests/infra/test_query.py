@@ -1,6 +1,7 @@
 """The locked-down DuckDB: it answers questions about one run, and nothing gets out of it or into it."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from flows.snapshot.step import Snapshot
 from infra.cli.query import check, query
 from infra.files.query import QueryError, SnapshotQuery
-from infra.files.snapshots import SnapshotStore, read_manifest
+from infra.files.snapshots import SnapshotError, SnapshotStore, read_manifest
 from tests.flows.snapshot import world as w
 
 CANARY = "canary-6f1d"
@@ -270,6 +271,16 @@ def test_checks_of_a_sound_run_are_empty(snapshots: SnapshotQuery) -> None:
 APP = typer.Typer()
 APP.command("query")(query)
 APP.command("check")(check)
+
+
+def test_a_missing_snapshot_file_is_told_in_one_line(run_directory: Path, tmp_path: Path) -> None:
+    """DuckDB's own exception leaves with a traceback, from every command that asks a run."""
+    copy = tmp_path / "run"
+    shutil.copytree(run_directory, copy)
+    next(iter(sorted(copy.glob("snapshot/accounts/day=*/*.parquet")))).unlink()
+
+    with pytest.raises(SnapshotError, match="holds snapshot files that cannot be read: IO Error"):
+        SnapshotQuery(copy)
 
 
 def test_query_command_prints_json(run_directory: Path) -> None:

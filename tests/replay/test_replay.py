@@ -1,6 +1,7 @@
 """Replay is live: one log gives one run, whatever process count, engine, cut of the input, and crash."""
 
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +16,7 @@ import pytest
 from eth_utils.crypto import keccak
 
 from infra.files.ledger import read_dead_letters
+from infra.run.verify import verify
 from schemas.events import AnyEvent
 from tests.replay.crash import Campaign, files_of
 
@@ -174,3 +176,15 @@ def test_verify_agrees_and_names_a_changed_byte(campaign: Campaign, quiet: tuple
     assert json.loads(good.stdout)["difference"] is None
     assert bad.returncode == 3
     assert b"differs at frame" in bad.stderr
+
+
+def test_verify_misses_an_outbox(quiet: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    """A run whose transactions are gone verifies as one that never had a chain."""
+    out = tmp_path / "run"
+    shutil.copytree(quiet[1], out)
+    (out / "outbox.sqlite").unlink()
+
+    verified = verify(out)
+
+    assert verified.difference is not None
+    assert (verified.difference.what, verified.difference.recorded) == ("chain", "outbox.sqlite is missing")
