@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from infra.cli.arguments import duration_ns, moment_ns, moment_text
-from infra.cli.output import WRONG_USE, console, errors, fail, print_facts, print_json
+from infra.cli.output import WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.imports.writer import LOG_SUFFIXES, LogSummary, write_log
 from schemas.events import Event
 
@@ -108,6 +108,7 @@ def _deribit(
     files: list[Path], window: tuple[int, int], every_ns: int, accounts: int, seed: int, tell: Tell
 ) -> tuple[list[Event], Any]:
     from infra.imports import deribit
+    from infra.run.kernels import prepared_kernels
 
     if len(files) != 1:
         fail("deribit-chain takes one file of snapshots", WRONG_USE)
@@ -117,7 +118,8 @@ def _deribit(
     tell("reading", 0, 1)
     snapshots = deribit.read_snapshots(files[0], *window, perpetuals)
     tell("reading", 1, 1)
-    return deribit.events(snapshots, every_ns=every_ns, accounts=accounts, seed=seed, progress=tell)
+    with prepared_kernels(note):
+        return deribit.events(snapshots, every_ns=every_ns, accounts=accounts, seed=seed, progress=tell)
 
 
 def _plot(summary: Any, path: Path) -> None:
