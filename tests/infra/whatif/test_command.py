@@ -1,6 +1,7 @@
 """``tidegate margin`` from outside: what it prints, and what it refuses."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,18 @@ def test_wrong_use_is_one_line(document: Any, options: tuple[str, ...], word: st
     assert refused.stdout == ""
     assert refused.stderr.count("\n") == 1
     assert word in refused.stderr
+
+
+def test_the_document_is_right(tmp_path: Path) -> None:
+    """Fails where the portfolio or the change of docs/what-if.md is refused, or has other numbers than it says."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "what-if.md").read_text()
+    portfolio, change = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "change.json"
+    file.write_text(change)
+
+    answer = json.loads(ask(tmp_path, portfolio, "--json", "--change", str(file)).stdout)
+
+    (prices,) = answer["before"]["liquidation_prices"]
+    for number in (answer["before"]["health"], prices["below"], prices["above"]):
+        assert f"{number:,.2f}" in text
+    assert answer["after"] is not None
