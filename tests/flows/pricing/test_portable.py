@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flows.calibration.implied_vol import implied_vols
 from flows.margin.collateral import equity
 from flows.margin.registry import margin_models
 from flows.pricing.black76 import black76
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def digest_of_decisions() -> str:
-    """Return a hash over Greeks, a market's instant, tables, equity and requirements."""
+    """Return a hash over Greeks, implied vols, a market's instant, tables, equity and requirements."""
     rng = np.random.default_rng(9)
     n = 1_003
     forward = 10 ** rng.uniform(-2, 5, n)
@@ -26,6 +27,10 @@ def digest_of_decisions() -> str:
         implied_vol=10 ** rng.uniform(-2, 0.5, n), rate=rng.uniform(-0.1, 0.1, n), is_call=rng.random(n) < 0.5,
     )  # fmt: skip
     digest = hashlib.sha256()
+    inverted = implied_vols(
+        price=values.vega * 1e-3, forward=forward, strike=forward, time_to_expiry=np.ones(n), is_call=forward > 0.0
+    )
+    digest.update(inverted.implied_vol.tobytes() + inverted.informative.tobytes())
     for name in type(values).__dataclass_fields__:
         digest.update(getattr(values, name).tobytes())
     market, instant = a_market()
