@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infra.cli.arguments import moment_ns, moment_text
@@ -214,7 +215,7 @@ def _parameters(scene: "Scene") -> dict[str, Any]:
 def _show(scene: "Scene", found: "dict[str, Figures]", prices: "dict[str, list[LiquidationPrices]]") -> None:
     numeraire = scene.market.numeraire
     where = moment_text(scene.market.time_ns) + ("" if scene.frame is None else f", frame {scene.frame:,}")
-    title = f"{scene.account.account} at {where}: {scene.model.name}, {scene.account.margin_mode.value}"
+    title = f"{escape(scene.account.account)} at {where}: {scene.model.name}, {scene.account.margin_mode.value}"
     if len(found) == 1:
         print_facts(title, _facts(found["before"], prices["before"], numeraire))
     else:
@@ -255,13 +256,15 @@ def _facts(found: "Figures", prices: "list[LiquidationPrices]", numeraire: str) 
     }
     if found.scenarios:
         facts["worst scenario"] = "; ".join(
-            f"{it.underlying} none loses" if it.worst is None
-            else f"{it.underlying} x {it.worst.spot:g}, vol {it.worst.vol}: {it.worst.profit:,.2f}"
+            f"{escape(it.underlying)} none loses" if it.worst is None
+            else f"{escape(it.underlying)} x {it.worst.spot:g}, vol {it.worst.vol}: {it.worst.profit:,.2f}"
             for it in found.scenarios
         )  # fmt: skip
     for it in prices:
         sides = [f"{side:,.2f}" for side in (it.below, it.above) if side is not None]
-        facts[f"liquidation price of {it.underlying}"] = f"{' and '.join(sides) or 'none'} (now {it.price:,.2f})"
+        facts[f"liquidation price of {escape(it.underlying)}"] = (
+            f"{' and '.join(sides) or 'none'} (now {it.price:,.2f})"
+        )
     return facts
 
 
@@ -277,11 +280,11 @@ def _show_change(title: str, facts: dict[str, dict[str, str]]) -> None:
 
 
 def _table(title: str, words: list[str], numbers: list[str]) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=f"\n{escape(title)}", title_justify="left", box=None, pad_edge=False)
     for name in words:
-        table.add_column(name, no_wrap=True)
+        table.add_column(escape(name), no_wrap=True)
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(escape(name), justify="right", no_wrap=True)
     return table
 
 
@@ -289,7 +292,7 @@ def _show_assets(found: "Figures", suffix: str) -> None:
     table = _table(f"equity, by asset{suffix}", ["asset"], ["cash", "positions", "price", "worth", "haircut", "counts"])
     for it in found.assets:
         table.add_row(
-            it.asset, it.cash, f"{it.positions_value:,.4f}", f"{it.price:,.4f}", f"{it.worth:,.2f}",
+            escape(it.asset), it.cash, f"{it.positions_value:,.4f}", f"{it.price:,.4f}", f"{it.worth:,.2f}",
             f"{it.haircut:.1%}", f"{it.counted:,.2f}",
         )  # fmt: skip
     console.print(table)
@@ -305,7 +308,7 @@ def _show_positions(found: "Figures", suffix: str) -> None:
     for it in found.positions:
         share = it.maintenance_margin
         table.add_row(
-            it.instrument, it.quantity, f"{it.mark_price:,.4f}",
+            escape(it.instrument), it.quantity, f"{it.mark_price:,.4f}",
             "" if it.implied_vol is None else f"{it.implied_vol:.2%}",
             f"{it.value:,.2f}", f"{share.alone:,.2f}", f"{share.marginal:,.2f}", f"{share.step:,.2f}",
         )  # fmt: skip
@@ -333,7 +336,7 @@ def _show_greeks(found: "Figures", suffix: str) -> None:
     table = _table(f"Greeks{suffix}", ["underlying", "Greek"], ["amount", "unit"])
     for it in found.greeks:
         for name, unit in it.units.items():
-            table.add_row(it.underlying, name.replace("_", " "), f"{getattr(it, name):,.6g}", unit)
+            table.add_row(escape(it.underlying), name.replace("_", " "), f"{getattr(it, name):,.6g}", unit)
     console.print(table)
 
 

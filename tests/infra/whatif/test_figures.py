@@ -83,9 +83,11 @@ def test_a_moved_market_is_a_market_at_those_prices(model: str) -> None:
     """Fails where moved prices and vols are priced by other rules than prices and vols that were told."""
     positions = [a_perpetual("0.5"), a_call("-1")]
     smile = {"underlying": "BTC", "expiry": "2026-03-27T08:00Z", "points": [{"strike": "70000", "implied_vol": "0.9"}]}
-    market = {"prices": {"BTC": "75000"}, "smiles": [smile]}
+    market = {"prices": {"BTC": "75000"}, "marks": {"BTC-PERP": "75375"}, "smiles": [smile]}
+    calm = {"prices": {"BTC": "60000"}, "marks": {"BTC-PERP": "60300"}}
+    calm_smile = smile | {"points": [{"strike": "70000", "implied_vol": "0.6"}]}
     balances = {"USDC": "10000", "BTC": "0.1"}
-    before = a_scene(positions, model=model, balances=balances)
+    before = a_scene(positions, model=model, balances=balances, market=calm | {"smiles": [calm_smile]})
 
     moved = figures(before.changed([], [], {"BTC": Move(spot=1.25, vol=1.5)}))
 

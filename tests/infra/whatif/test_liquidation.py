@@ -22,6 +22,16 @@ def test_a_long_perpetual_by_hand() -> None:
     assert found.searched_to == pytest.approx(6e10)
 
 
+def test_a_mark_keeps_its_ratio() -> None:
+    """Fails where a venue's mark stands still while its underlying moves."""
+    market = {"prices": {"BTC": "60000"}, "marks": {"BTC-PERP": "60300"}}
+
+    (found,) = liquidation_prices(a_scene([a_perpetual("0.5")], market=market))
+
+    # 10,000 + 0.5 (1.005 P - 60,000) = 0.05 × 0.5 P
+    assert found.below == pytest.approx(20_000 / (0.5025 - 0.025), rel=1e-12)
+
+
 @pytest.mark.parametrize("model", sorted(set(MODELS) - {"dydx-v4"}))
 @pytest.mark.parametrize("coins", ["0", "0.15"])
 def test_at_the_price_health_is_nothing(model: str, coins: str) -> None:
