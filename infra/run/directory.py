@@ -142,7 +142,8 @@ class RunDirectory:
             )
         directory.checkpoints.mkdir(exist_ok=True)
         commit = directory.last_commit()
-        if commit is not None and commit.finished:
+        # The summary is written last: without it the run was killed at its end, and has only that left to do.
+        if commit is not None and commit.finished and (path / _SUMMARY).exists():
             raise RunDirectoryError(f"{path} holds a finished run: name another directory with --out, or delete it")
         return directory, commit
 

@@ -178,6 +178,23 @@ def test_verify_agrees_and_names_a_changed_byte(campaign: Campaign, quiet: tuple
     assert b"differs at frame" in bad.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--engine", "bytewax")])
+def test_a_run_killed_behind_its_last_commit_ends_as_it_would_have(
+    campaign: Campaign, quiet: tuple[dict[str, Any], Path], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """A kill between the last commit and the summary leaves a run that neither resumes nor has a summary."""
+    out = tmp_path / "run"
+    shutil.copytree(quiet[1], out)
+    (out / "summary.json").unlink()
+    (out / "tidegate.duckdb").unlink()
+
+    summary = campaign.undisturbed(out, *options)
+
+    assert {**summary, "seconds": 0, "out": ""} == {**quiet[0], "seconds": 0, "out": ""}
+    assert files_of(out) == files_of(quiet[1])
+    assert (out / "tidegate.duckdb").exists()
+
+
 def test_verify_misses_an_outbox(quiet: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     """A run whose transactions are gone verifies as one that never had a chain."""
     out = tmp_path / "run"
