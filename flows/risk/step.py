@@ -339,7 +339,8 @@ def merge_results(parts: Sequence[Results]) -> Results:
     if len(parts) == 1:
         return parts[0]
     rows = join_results(parts)
-    return rows[np.lexsort((rows["index"], rows["account"], rows["frame"]))]
+    # An account is in one part, and there in order already: the sort is stable, and leaves its rows as they are.
+    return rows[np.lexsort((rows["account"], rows["frame"]))]
 
 
 def _counts_within(account: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:

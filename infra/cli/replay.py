@@ -1,6 +1,8 @@
 """``tidegate replay``: any event log through the whole pipeline."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -110,6 +112,7 @@ def replay(
         commit_seconds=duration_ns("--commit-every", commit_every) / 1e9,
     )
     replayed = run(options)
+    warn_of_damage(replayed, out)
     if as_json:
         print_json(replayed.summary | {"seconds": replayed.seconds, "out": str(out)})
     else:
@@ -136,9 +139,23 @@ def run(options: runs.Options) -> runs.Replayed:
 
 def suggest(out: Path) -> None:
     """Say what can be done with a finished run."""
+    command = "tidegate" if shutil.which("tidegate") else sys.argv[0]
     console.print(f"\nThe run is in {out}. What next:", markup=False)
-    console.print(f'  tidegate query "FROM closest_to_liquidation" --out {out}', markup=False)
-    console.print(f"  tidegate verify {out}", markup=False)
+    console.print(f'  {command} query "FROM closest_to_liquidation" --out {out}', markup=False)
+    console.print(f"  {command} verify {out}", markup=False)
+
+
+def warn_of_damage(replayed: runs.Replayed, out: Path) -> None:
+    """Say on stderr that inputs could not be read to their end: their events are missing, not refused."""
+    damaged = replayed.summary["tallies"].get("dead_letters.unreadable_row", 0)
+    if damaged:
+        dead_letters = out / "dead_letters.ndjson"
+        errors.print(
+            f"tidegate: {damaged:,} places of the inputs are damaged, see unreadable_row in {dead_letters}",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @contextmanager

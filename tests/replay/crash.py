@@ -78,6 +78,9 @@ class Campaign:
             output, errors = process.communicate()
             if process.returncode == 0:
                 return json.loads(output), resumed_at
+            if (out / "summary.json").exists():
+                # Killed on its way out: the run had ended, and would be refused if it were begun again.
+                return json.loads((out / "summary.json").read_bytes()), resumed_at
             assert process.returncode == -signal.SIGKILL, errors.decode()
             resumed_at.append(_frame(out))
         return self.undisturbed(out, *options), resumed_at
