@@ -42,11 +42,14 @@ class RunDirectoryError(Exception):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is. Worker count, engine and progress are not part of it: they change no byte."""
+    """What a run is. Worker count, engine and progress are not part of it: they change no byte.
+
+    ``inputs`` are paths with their sizes: a log that has grown or shrunk since is another log.
+    """
 
     genesis: Genesis
     shard_count: int
-    inputs: list[str]
+    inputs: list[tuple[str, int]]
     until_ns: int | None
     snapshot_period_ns: int
     chain: str
@@ -138,7 +141,7 @@ class RunDirectory:
             return directory, None
         if directory.description() != description:
             raise RunDirectoryError(
-                f"{path} holds a run with other inputs or options: resume it with the same, or name another --out"
+                f"{path} holds a run with other inputs or options: resume it with the same ones, or name another --out"
             )
         directory.checkpoints.mkdir(exist_ok=True)
         commit = directory.last_commit()

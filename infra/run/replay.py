@@ -197,7 +197,7 @@ def _description(options: Options) -> Description:
     return Description(
         genesis=options.genesis,
         shard_count=options.shard_count,
-        inputs=sorted(str(path) for path in options.inputs),
+        inputs=sorted((str(path), path.stat().st_size) for path in options.inputs),
         until_ns=options.until_ns,
         snapshot_period_ns=options.snapshot_period_ns,
         chain=options.chain,

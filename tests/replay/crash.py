@@ -72,7 +72,7 @@ class Campaign:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-            _wait_for_commits(out, process, rng.randint(0, 2 * COMMITS_A_KILL))
+            wait_for_commits(out, process, rng.randint(0, 2 * COMMITS_A_KILL))
             time.sleep(rng.random() * 0.2)
             process.send_signal(signal.SIGKILL)
             output, errors = process.communicate()
@@ -93,7 +93,7 @@ def _frame(out: Path) -> int:
         return -1
 
 
-def _wait_for_commits(out: Path, process: "subprocess.Popen[bytes]", count: int) -> None:
+def wait_for_commits(out: Path, process: "subprocess.Popen[bytes]", count: int) -> None:
     """Wait until the run has committed ``count`` times more, or has ended."""
     seen, last = 0, _frame(out)
     while seen < count and process.poll() is None:

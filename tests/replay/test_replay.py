@@ -18,7 +18,7 @@ from eth_utils.crypto import keccak
 from infra.files.ledger import read_dead_letters
 from infra.run.verify import verify
 from schemas.events import AnyEvent
-from tests.replay.crash import Campaign, files_of
+from tests.replay.crash import Campaign, files_of, wait_for_commits
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +205,22 @@ def test_verify_misses_an_outbox(quiet: tuple[dict[str, Any], Path], tmp_path: P
 
     assert verified.difference is not None
     assert (verified.difference.what, verified.difference.recorded) == ("chain", "outbox.sqlite is missing")
+
+
+def test_a_log_that_changed_is_not_resumed(campaign: Campaign, tmp_path: Path) -> None:
+    """Positions count lines: behind a log that lost some, a resumed run would leave good events out in silence."""
+    log = tmp_path / "day.ndjson"
+    lines = campaign.log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines))
+    command = campaign.command(tmp_path / "run", commit_every="1ms")
+    command[command.index(str(campaign.log))] = str(log)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_commits(tmp_path / "run", process, 3)
+    process.kill()
+    process.communicate()
+    log.write_bytes(b"".join(lines[40:]))
+
+    again = subprocess.run(command, check=False, capture_output=True)
+
+    assert again.returncode == 2
+    assert b"other inputs" in again.stderr

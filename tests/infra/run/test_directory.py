@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DESCRIPTION = Description(
     genesis=Genesis(ledger_id="test"),
     shard_count=4,
-    inputs=["log.ndjson"],
+    inputs=[("log.ndjson", 1)],
     until_ns=None,
     snapshot_period_ns=1,
     chain="none",
