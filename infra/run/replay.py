@@ -20,7 +20,6 @@ from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.passages import EventBatch, RiskCheckpoint, RiskStage
 from flows.pipeline import Stages
-from flows.risk.book import Book
 from flows.risk.stage import LocalRisk, StateClock
 from flows.risk.step import Risk
 from flows.settlement.stage import SettlementStage
@@ -33,7 +32,8 @@ from infra.run.directory import Commit, Description, RunDirectory, locked
 from infra.run.engines import ENGINES
 from infra.run.pool import RiskPool
 from infra.run.publisher import DEAD_LETTERS, Publisher
-from infra.run.screening import DEFAULT, screening_policy
+from infra.run.risk import risk_of
+from infra.run.screening import DEFAULT
 from schemas.events import Event, ParametersChanged
 from schemas.failures import DeadLetter
 from schemas.ledger import Frame, Genesis, decode_frame
@@ -252,19 +252,13 @@ class _Stages:
                 previous=previous,
             )
             return self._pool
-        models = margin_models()
-        screening = screening_policy(options.screening)
-        if checkpoint is None:
-            book = Book(range(options.shard_count), shard_count=options.shard_count, models=tuple(models))
-            risk = Risk(Market(), book, models=models, screening=screening)
-        else:
-            risk = Risk.restore(
-                checkpoint.market,
-                list(checkpoint.shards.values()),
-                shard_count=options.shard_count,
-                models=models,
-                screening=screening,
-            )
+        risk = risk_of(
+            range(options.shard_count),
+            shard_count=options.shard_count,
+            screening=options.screening,
+            market=None if checkpoint is None else checkpoint.market,
+            shard_states=[] if checkpoint is None else list(checkpoint.shards.values()),
+        )
         return LocalRisk(risk, clock=clock, previous=None if previous is None else previous[0])
 
     def __enter__(self) -> tuple[Stages, dict[str, int]]:

@@ -7,15 +7,11 @@ import signal
 import sys
 from typing import BinaryIO
 
-from flows.margin.registry import margin_models
-from flows.market.step import Market
-from flows.risk.book import Book
 from flows.risk.stage import FrameReader, state_of
 from flows.risk.step import Period, Risk
 from infra.run.kernels import prepared_kernels
 from infra.run.messages import Failed, Frames, PeriodPart, Start, encode_instant, receive_in_worker, send
-from infra.run.screening import screening_policy
-from schemas.checkpoint import CheckpointError
+from infra.run.risk import risk_of
 from schemas.ledger import decode_frame
 
 
@@ -39,7 +35,13 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     if start is None:
         return
     assert isinstance(start, Start), "the first message says what to hold"
-    risk = start_risk(start)
+    risk = risk_of(
+        start.shards,
+        shard_count=start.shard_count,
+        screening=start.screening,
+        market=start.market,
+        shard_states=start.shard_states,
+    )
     previous = None if start.previous is None else decode_frame(start.previous, start.shards)
     reader = FrameReader(previous, frozenset(start.shards))
     while True:
@@ -53,27 +55,6 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         if request.closes_period:
             assert period is not None, "a passage that closes a period ends with its barrier"
             send(answers, _part(risk, period, request))
-
-
-def start_risk(start: Start) -> Risk:
-    """Return the risk step of a worker's shards, from its checkpoints or from nothing.
-
-    Raises
-    ------
-    CheckpointError : a checkpoint is damaged, or of another shard than its place says.
-    """
-    models = margin_models()
-    screening = screening_policy(start.screening)
-    if start.market is not None:
-        risk = Risk.restore(
-            start.market, start.shard_states, shard_count=start.shard_count, models=models, screening=screening
-        )
-        # A worker sees some of the shards: two files of one of them may have gone to two workers.
-        if risk.book.shards != tuple(sorted(start.shards)):
-            raise CheckpointError(f"checkpoints of shards {risk.book.shards}, where {tuple(start.shards)} belong")
-        return risk
-    book = Book(start.shards, shard_count=start.shard_count, models=tuple(models))
-    return Risk(Market(), book, models=models, screening=screening)
 
 
 def _part(risk: Risk, period: Period, request: Frames) -> PeriodPart:

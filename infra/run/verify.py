@@ -13,11 +13,7 @@ from typing import Any, BinaryIO
 import msgspec
 import numpy as np
 
-from flows.margin.registry import margin_models
-from flows.market.step import Market
 from flows.passages import RiskPeriod
-from flows.risk.book import Book
-from flows.risk.step import Risk
 from flows.settlement.batch import Batch, encode_batch
 from flows.settlement.step import Settlement
 from infra.chain.batches import read_batches
@@ -25,7 +21,7 @@ from infra.files.ledger import LedgerPosition, read_frames
 from infra.files.snapshots import damaged_files
 from infra.run.directory import Commit, RunDirectory, RunDirectoryError
 from infra.run.publisher import BATCHES, LEDGER, OUTBOX, RESULTS, next_digest
-from infra.run.screening import screening_policy
+from infra.run.risk import risk_of
 from schemas.results import RESULT, Results
 
 
@@ -98,10 +94,8 @@ class _Checked:
 
 def _decide_again(directory: RunDirectory, commit: Commit, checked: _Checked, show: Callable[[int, int], None]) -> None:
     description = directory.description()
-    models = margin_models()
     shard_count = description.shard_count
-    book = Book(range(shard_count), shard_count=shard_count, models=tuple(models))
-    risk = Risk(Market(), book, models=models, screening=screening_policy(description.screening))
+    risk = risk_of(range(shard_count), shard_count=shard_count, screening=description.screening)
     settlement = Settlement()
     recorded = read_batches(directory.path / BATCHES)
     position = msgspec.convert(commit.ledger, LedgerPosition)

@@ -7,14 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from flows.margin.registry import margin_models
-from flows.market.step import Market
-from flows.risk.book import Book
-from flows.risk.step import Risk
 from infra.run.directory import COMMIT_VERSION, Commit, Description, RunDirectory, RunDirectoryError, locked
-from infra.run.messages import Start
-from infra.run.risk_worker import start_risk
-from infra.run.screening import DEFAULT, screening_policy
+from infra.run.risk import risk_of
+from infra.run.screening import DEFAULT
 from schemas.checkpoint import CheckpointError
 from schemas.ledger import Genesis
 
@@ -112,18 +107,7 @@ def test_an_edited_commit_is_not_believed(tmp_path: Path, field: str, value: obj
 
 def test_a_worker_refuses_the_checkpoint_of_another_shard() -> None:
     """A shard's file given twice goes to two workers: neither alone could tell that another shard is missing."""
-    models = margin_models()
-    book = Book(range(4), shard_count=4, models=tuple(models))
-    risk = Risk(Market(), book, models=models, screening=screening_policy(DEFAULT))
-    market, shards = risk.checkpoint()
-    start = Start(
-        shards=[0, 2],
-        shard_count=4,
-        market=market,
-        shard_states=[shards[0], shards[3]],
-        previous=None,
-        screening=DEFAULT,
-    )
+    market, shards = risk_of(range(4), shard_count=4, screening=DEFAULT).checkpoint()
 
     with pytest.raises(CheckpointError, match=r"checkpoints of shards \(0, 3\), where \(0, 2\) belong"):
-        start_risk(start)
+        risk_of([0, 2], shard_count=4, screening=DEFAULT, market=market, shard_states=[shards[0], shards[3]])
