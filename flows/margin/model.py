@@ -35,6 +35,22 @@ class PositionColumns:
         return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenOrders:
+    """Every account's open orders, as columns: what the venue says that its traders may yet buy and sell.
+
+    Account row r has ``instrument[offset[r] : offset[r] + count[r]]``, rising and without repeats, with ``buys`` and
+    ``sells`` at the same places: lots, >= 0, not both 0. The rows are those of ``PositionColumns``. For every
+    instrument, the lots held with either side filled fit 64 bits.
+    """
+
+    offset: Int64Array
+    count: Int64Array
+    instrument: UInt32Array
+    buys: Int64Array
+    sells: Int64Array
+
+
 class MarginModel(Protocol):
     """Requirements of accounts; pure functions of the market's tables and the positions.
 
@@ -64,4 +80,22 @@ class IncrementalMarginModel(Protocol):
         """Return new tables, equal to ``tables(columns, parameters)``, where nothing but ``members`` changed.
 
         ``previous`` stays as it is: an earlier instant still reads it.
+        """
+
+
+@runtime_checkable
+class OpenOrderMarginModel(Protocol):
+    """A margin model that knows the worst fills of open orders exactly.
+
+    For any other model, ``flows.margin.open_orders`` takes the largest of three books: as held, with every open buy
+    filled, with every open sell filled. Maintenance margin never sees open orders, under any model.
+    """
+
+    def initial_with_open_orders(
+        self, tables: Any, positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array
+    ) -> Float64Array:
+        """Return initial margin, (n,) for n ``rows``, numeraire: the largest over all fills, whole, partial or none.
+
+        At least the initial margin of ``requirements``. Asked only for rows that have open orders. A fill is taken to
+        be at the mark, where it leaves equity as it is.
         """

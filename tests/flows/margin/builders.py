@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flows.margin.model import PositionColumns
+from flows.margin.model import OpenOrders, PositionColumns
 from flows.market.instant import Instant
 from flows.market.step import Market
 from schemas.ledger import InstrumentRecord, MarketRecord, RateRecord, VolPointsRecord
@@ -111,3 +111,11 @@ def a_book(cash: list[list[int]], holdings: list[dict[int, int]], isolated: list
             np.array([lots for _, lots in flat], np.int64),
         ),
     )
+
+
+def open_orders(orders: list[dict[int, tuple[int, int]]]) -> OpenOrders:
+    """Return open orders spelled out: one mapping of instrument to (buys, sells) an account, none both 0."""
+    count = np.array([len(told) for told in orders], np.int64)
+    flat = [(instrument, *lots) for told in orders for instrument, lots in sorted(told.items())]
+    instrument, buys, sells = (np.array([row[column] for row in flat], np.int64) for column in range(3))
+    return OpenOrders((np.cumsum(count) - count).astype(np.int64), count, instrument.astype(np.uint32), buys, sells)
