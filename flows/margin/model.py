@@ -79,7 +79,9 @@ class IncrementalMarginModel(Protocol):
     def update(self, previous: Any, columns: Any, parameters: Any, members: Int64Array) -> Any:
         """Return new tables, equal to ``tables(columns, parameters)``, where nothing but ``members`` changed.
 
-        ``previous`` stays as it is: an earlier instant still reads it.
+        ``previous`` stays as it is: an earlier instant still reads it. Numbers by underlying (``columns.confidence``
+        among them) change only where all of its instruments are members. ``columns.assets`` may have changed at any
+        call, also where ``members`` is empty: a model that reads assets takes all of them anew.
         """
 
 

@@ -2,7 +2,8 @@
 
 1. Row i of every column is instrument i of the listings; columns grow by doubling, so thousands can be listed singly.
 2. Static columns never change. Inputs change where a market record says so. Outputs are written by
-   ``flows.market.valuation.price`` alone, and are a function of static columns, inputs and a time.
+   ``flows.market.valuation.price`` alone, and are a function of static columns, inputs and a time. All are written in
+   place: whoever reads them copies what it keeps.
 3. ``priced_at_ns`` is that time, by underlying: an underlying's instruments are priced together.
 """
 
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from flows.market.assets import AssetColumns
 from flows.market.listings import Instrument
 from flows.pricing.kinds import KIND_CODES
 from schemas.instruments import OptionType, Payoff
@@ -77,6 +79,9 @@ class InstrumentColumns:
     settlement_price : numeraire per settlement asset, when last priced.
     greeks : (K, 5), as in ``Instant``.
     priced_at_ns : (U,), by underlying; spot : (U,), its last usable index price, 0.0 before; spot_state : (U,).
+    confidence : (U,), half the band over the price of that index price's aggregate, a ratio >= 0; 0.0 before. A change
+        prices the underlying anew.
+    assets : every asset's numbers at this instant, shapes (A,).
     """
 
     def __init__(self) -> None:
@@ -92,6 +97,8 @@ class InstrumentColumns:
         self.priced_at_ns = np.zeros(0, np.int64)
         self.spot = np.zeros(0)
         self.spot_state = np.zeros(0, np.int8)
+        self.confidence = np.zeros(0)
+        self.assets = AssetColumns()
         self._expose()
 
     def append(self, instrument: Instrument) -> int:
@@ -108,6 +115,7 @@ class InstrumentColumns:
             self.priced_at_ns = np.append(self.priced_at_ns, 0)
             self.spot = np.append(self.spot, 0.0)
             self.spot_state = np.append(self.spot_state, np.int8(UNKNOWN))
+            self.confidence = np.append(self.confidence, 0.0)
         self.reals[QUANTITY, i] = float(instrument.lot_quantity)
         self.reals[STRIKE, i] = 0.0 if instrument.strike is None else float(instrument.strike)
         self.reals[FORWARD_RATIO, i] = 1.0

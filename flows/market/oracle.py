@@ -117,12 +117,13 @@ class Feed:
 
     ``state`` is UNKNOWN before the first observation, then FRESH or STALE as there is a price or not.
     ``last_price`` is the latest usable price, for display while there is none; 0.0 before the first.
+    ``last_confidence`` is the confidence of that price over the price: a ratio, 0.0 before the first.
     ``deadline_ns`` is the first time at which an observation that counts now no longer does.
     """
 
     __slots__ = (
-        "aggregate", "asset", "deadline_ns", "dirty", "last_price", "name", "observations", "refused", "state",
-        "underlying",
+        "aggregate", "asset", "deadline_ns", "dirty", "last_confidence", "last_price", "name", "observations",
+        "refused", "state", "underlying",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -131,6 +132,7 @@ class Feed:
         self.aggregate = NO_PRICE
         self.state = UNKNOWN
         self.last_price = 0.0
+        self.last_confidence = 0.0
         self.refused = 0
         self.deadline_ns = NEVER
         self.dirty = False
@@ -150,7 +152,7 @@ class Feed:
         return True
 
     def refresh(self, now_ns: int, parameters: OracleParameters) -> bool:
-        """Aggregate anew at ``now_ns``; return whether the state or the usable price changed."""
+        """Aggregate anew at ``now_ns``; return whether the state, the usable price or its confidence changed."""
         oldest = now_ns - parameters.price_age_ns_max
         observations = list(self.observations.values())
         fresh = [observation for observation in observations if observation.publish_time_ns >= oldest]
@@ -159,14 +161,15 @@ class Feed:
         self.deadline_ns = NEVER
         if fresh:
             self.deadline_ns = min([it.publish_time_ns for it in fresh]) + parameters.price_age_ns_max + 1
-        state, price = self.state, self.last_price
+        before = self.state, self.last_price, self.last_confidence
         self.aggregate = AGGREGATIONS[parameters.aggregation].aggregate(fresh, parameters)
         if self.aggregate.usable:
             self.state = FRESH
             self.last_price = self.aggregate.price
+            self.last_confidence = self.aggregate.confidence / self.aggregate.price
         elif observations:
             self.state = STALE
-        return state != self.state or price != self.last_price
+        return before != (self.state, self.last_price, self.last_confidence)
 
 
 def _judged(price: float, confidence: float, sources: int, fresh: int, parameters: OracleParameters) -> Aggregate:

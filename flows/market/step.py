@@ -76,7 +76,7 @@ from schemas.parameters import (
 
 Int64Array = npt.NDArray[np.int64]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _NUMERAIRE: Final = "USD"
 _ARRAY_HEAD: Final = b"\xdd"  # MessagePack: an array whose length is the next four bytes
 _encoder = msgspec.msgpack.Encoder()
@@ -104,6 +104,7 @@ class FeedStatus:
 class _FeedState(msgspec.Struct, array_like=True):
     name: str
     last_price: float
+    last_confidence: float
     refused: int
     observations: list[PriceRecord]
 
@@ -175,9 +176,6 @@ class Market:
         self._instant: Instant | None = None
         self._tables: dict[str, Any] = {}
         # Columns that instants share are replaced, never written, once an instant has them.
-        self._asset_price = np.zeros(0)
-        self._asset_decidable = np.zeros(0, np.bool_)
-        self._asset_unit = np.zeros(0)
         self._haircut = np.zeros(0)
         self._settlement_asset = np.zeros(0, np.uint16)
         self._decidable = np.zeros(0, np.bool_)
@@ -303,7 +301,7 @@ class Market:
         price(
             members, now_ns, self._oracle.mark_band_ratio, columns.reals, columns.codes, columns.greeks,
             columns.expiry_ns, columns.underlying, columns.settlement_asset, columns.spot, columns.spot_state,
-            self._asset_price, self._asset_decidable,
+            columns.assets.price, columns.assets.decidable,
         )  # fmt: skip
 
     def _new_instant(self, frame: Frame, members: Int64Array) -> Instant:
@@ -334,9 +332,9 @@ class Market:
             value_decidable=self._decidable,
             settlement_asset=self._settlement_asset,
             notional=block[NOTIONAL],
-            asset_price=self._asset_price,
-            asset_decidable=self._asset_decidable,
-            asset_unit=self._asset_unit,
+            asset_price=columns.assets.price,
+            asset_decidable=columns.assets.decidable,
+            asset_unit=columns.assets.unit,
             haircut=self._haircut,
             greeks=columns.greeks.copy(),
             index_price=block[INDEX_PRICE],
@@ -355,7 +353,7 @@ class Market:
     def _refresh_tables(self, members: Int64Array) -> None:
         """Bring every used model's tables to this instant, in a new mapping: the instant before keeps its own."""
         whole = self._everything or self._listed
-        if not whole and members.shape[0] == 0 and not self._stale_tables:
+        if not (whole or members.shape[0] or self._dirty_assets or self._stale_tables):
             return
         tables: dict[str, Any] = {}
         for name, previous in self._tables.items():
@@ -399,10 +397,11 @@ class Market:
     def _apply_asset(self, record: AssetRecord) -> None:
         self.listings.apply(record)
         self._settled_in.append([])
+        columns = self.columns
         numeraire = record.asset == self._numeraire
-        self._asset_unit = np.append(self._asset_unit, 1.0 / 10**record.decimals)
-        self._asset_price = np.append(self._asset_price, 1.0 if numeraire else 0.0)
-        self._asset_decidable = np.append(self._asset_decidable, numeraire)
+        columns.assets = columns.assets.listed(
+            decimals=record.decimals, underlying=columns.underlying_index(record.asset), numeraire=numeraire
+        )
         self._haircut = np.append(self._haircut, self._haircut_of(record.asset))
         if not numeraire:
             feed = self._feed(f"{record.asset}/{self._numeraire}")
@@ -429,6 +428,9 @@ class Market:
             feed = self._feed(f"{record.underlying}/{self._numeraire}")
             feed.underlying = underlying
             self._publish_spot(feed)
+            for asset in self.listings.assets:
+                if asset.asset == record.underlying:
+                    columns.assets = columns.assets.spot_of(asset.index, underlying)
         self._members[underlying].append(i)
         self._member_arrays[underlying] = None
         self._all_members = np.arange(columns.count)
@@ -596,8 +598,6 @@ class Market:
                 for expiry in self._awaiting_spot.pop(feed.name, ()):
                     self._mark_expiry(expiry)
             if feed.asset >= 0:
-                self._asset_price = self._asset_price.copy()
-                self._asset_decidable = self._asset_decidable.copy()
                 self._publish_asset(feed)
                 self._dirty_assets.append(feed.asset)
                 for settled_in_it in self._settled_in[feed.asset]:
@@ -606,10 +606,12 @@ class Market:
     def _publish_spot(self, feed: Feed) -> None:
         self.columns.spot[feed.underlying] = feed.last_price
         self.columns.spot_state[feed.underlying] = feed.state
+        self.columns.confidence[feed.underlying] = feed.last_confidence
 
     def _publish_asset(self, feed: Feed) -> None:
-        self._asset_price[feed.asset] = feed.last_price
-        self._asset_decidable[feed.asset] = feed.state == FRESH
+        self.columns.assets = self.columns.assets.priced(
+            feed.asset, price=feed.last_price, confidence=feed.last_confidence, decidable=feed.state == FRESH
+        )
 
     def _refresh_expiries(self, now_ns: int) -> None:
         columns = self.columns
@@ -700,7 +702,7 @@ class Market:
             halted=sorted(self.halted),
             parameters={name: it.model_dump_json() for name, it in self._parameters.items()},
             feeds=[
-                _FeedState(it.name, it.last_price, it.refused, list(it.observations.values()))
+                _FeedState(it.name, it.last_price, it.last_confidence, it.refused, list(it.observations.values()))
                 for it in self._feeds.values()
             ],
             expiries=[
@@ -734,7 +736,8 @@ class Market:
             market._apply_parameters(ParametersRecord(name, parameters))
         for feed_state in state.feeds:
             feed = market._feed(feed_state.name)
-            feed.last_price, feed.refused = feed_state.last_price, feed_state.refused
+            feed.last_price, feed.last_confidence = feed_state.last_price, feed_state.last_confidence
+            feed.refused = feed_state.refused
             feed.observations = {it.source: it for it in feed_state.observations}
         for expiry_state in state.expiries:
             expiry = market._expiry(expiry_state.underlying, expiry_state.expiry_ns)

@@ -70,6 +70,8 @@ class MovableMarket:
         self._codes = own.codes[:, :count].copy()
         self._spot = own.spot.copy()
         columns.spot_state = own.spot_state.copy()
+        columns.confidence = own.confidence.copy()
+        columns.assets = own.assets
         columns.priced_at_ns = own.priced_at_ns.copy()
         self._members: list[Int64Array] = [
             np.flatnonzero(columns.underlying == index) for index in range(len(columns.underlyings))
@@ -110,6 +112,7 @@ class MovableMarket:
         asset_price = self._instant.asset_price.copy()
         for name, move in moves.items():
             self._move(name, move, asset_price)
+        columns.assets = replace(columns.assets, price=asset_price)
         oracle = self._parameters["oracle"]
         assert isinstance(oracle, OracleParameters), "the set named oracle is the oracle's"
         for underlying, members in enumerate(self._members):

@@ -83,11 +83,15 @@ class Payment:
 
 @dataclass
 class Feed:
-    """The newest observation of each source, in order of first appearance, and the last usable price."""
+    """The newest observation of each source, in order of first appearance, and the last usable price.
+
+    ``confidence`` is half that price's band over it.
+    """
 
     observations: dict[str, PriceRecord] = field(default_factory=dict)
     state: str = UNKNOWN
     price: float = 0.0
+    confidence: float = 0.0
 
 
 @dataclass
@@ -223,6 +227,11 @@ class Market:
         feed = self.feed(self.assets[asset].asset)
         return feed.price, feed.state == FRESH
 
+    def _asset(self, asset: int) -> tuple[float, bool, float]:
+        """Return the price of an asset, whether it is known now, and its confidence."""
+        name = self.assets[asset].asset
+        return *self.asset_price(asset), 0.0 if name == self.numeraire else self.feed(name).confidence
+
     def haircut(self, asset: int) -> float:
         """Return the haircut of an asset; the numeraire has none unless it is named."""
         parameters = cast(CollateralParameters, self.parameters["collateral"])
@@ -244,7 +253,7 @@ class Market:
         spread = max((it.price for it in kept), default=0.0) - min((it.price for it in kept), default=0.0)
         confidence = max(median([it.confidence for it in kept]), 0.5 * spread)
         if kept and confidence <= oracle.confidence_ratio_max * price:
-            feed.state, feed.price = FRESH, price
+            feed.state, feed.price, feed.confidence = FRESH, price, confidence / price
         elif feed.observations:
             feed.state = STALE
 
@@ -272,11 +281,11 @@ class Market:
         inputs = (
             self.parameters_told,
             len(members),
-            (spot.state, spot.price),
+            (spot.state, spot.price, spot.confidence),
             [(self._expiry_states(name, at, now), it.told, it.ratio)
              for (name, at), it in self.expiries.items() if name == underlying],
             [self._rate(quote) for quote in dict.fromkeys(it.quote for it in members)],
-            [self.asset_price(asset) for asset in dict.fromkeys(it.settlement_asset for it in members)],
+            [self._asset(asset) for asset in dict.fromkeys(it.settlement_asset for it in members)],
             [self._venue_mark(it.index, now) for it in members if it.index in self.marks and it.kind != "perpetual"],
             [it.index for it in members if it.index in self.settled],
         )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flows.market.assets import AssetColumns
 from flows.market.columns import InstrumentColumns
 from flows.market.instant import CashPerLot
 from flows.market.listings import resolve_instrument
@@ -15,6 +16,7 @@ from flows.market.step import Market
 from schemas.checkpoint import CheckpointError
 from schemas.ledger import (
     AccountRecord,
+    AssetRecord,
     Frame,
     FrameKind,
     FundingRecord,
@@ -248,6 +250,76 @@ def test_prices_come_back() -> None:
     assert instant.value.tolist() == [49.0]
 
 
+# -- confidence ------------------------------------------------------------------------------------------------------
+
+
+def test_confidence_stands_as_a_ratio_of_the_last_usable_price() -> None:
+    """Half the band over the price, by underlying and by asset; while there is no price, the last one's."""
+    market = _market(an_instrument(0))
+    market.step(a_frame(a_price(50_000.0, confidence=500.0), a_dollar()))
+
+    lost = market.step(a_frame(a_price(90_000.0, source="b", seconds=1), seconds=1))
+
+    assert market.columns.confidence.tolist() == [0.01]
+    assert market.columns.assets.confidence.tolist() == [0.0, 0.01]
+    assert (lost.asset_decidable.tolist(), market.columns.assets.price.tolist()) == ([True, False], [1.0, 50_000.0])
+
+
+def test_a_change_of_confidence_alone_prices_anew() -> None:
+    """What margin models read of an underlying is as of its last pricing; an asset's own move says so, too."""
+    market = _market(an_option(0), an_instrument(1, underlying="ETH"))
+    before = market.step(a_frame(a_price(), a_dollar(), a_smile(), a_price(3_000.0, feed="ETH/USD")))
+
+    after = market.step(a_frame(a_price(confidence=50.0, seconds=60), seconds=60))
+
+    assert after.moved.tolist() == [True, False]
+    assert after.asset_moved.tolist() == [False, True]
+    assert float(after.value[0]) < float(before.value[0])
+
+
+def test_an_asset_is_the_spot_of_the_underlying_of_its_name() -> None:
+    """Whichever of the two was listed first."""
+    market = _market(an_instrument(0))
+    market.step(a_frame(an_instrument(1, underlying="ETH"), AssetRecord(2, "ETH", 8), AssetRecord(3, "SOL", 8)))
+
+    late = market.step(a_frame(an_instrument(2, underlying="SOL")))
+
+    assert market.columns.underlyings == ["BTC", "ETH", "SOL"]
+    assert market.columns.assets.underlying.tolist() == [-1, 0, 1, 2]
+    assert market.columns.assets.unit.tolist() == [1e-6, 1e-8, 1e-8, 1e-8]
+    assert late.asset_unit is market.columns.assets.unit
+
+
+class _AssetReader:
+    """A margin model whose tables are the assets' own columns."""
+
+    name = "reader"
+
+    def tables(self, columns: InstrumentColumns, _parameters: object) -> AssetColumns:
+        """Return the assets."""
+        return columns.assets
+
+    def update(self, _previous: AssetColumns, columns: InstrumentColumns, *_unread: object) -> AssetColumns:
+        """Return the assets."""
+        return columns.assets
+
+    def requirements(self, _tables: object, _positions: object, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return nothing."""
+        return np.zeros(rows.shape[0]), np.zeros(rows.shape[0])
+
+
+def test_tables_see_an_asset_in_which_nothing_settles() -> None:
+    """No instrument is priced anew, and a model that margins collateral must still see its price."""
+    market = Market({"reader": _AssetReader()})
+    market.step(a_frame(*a_venue(an_instrument(0, underlying="ETH"), accounts=("reader",))))
+
+    instant = market.step(a_frame(a_price(confidence=25.0)))
+
+    assert not instant.moved.any()
+    assert instant.margin_tables["reader"].price.tolist() == [0.0, 50_000.0]
+    assert instant.margin_tables["reader"].confidence.tolist() == [0.0, 0.0005]
+
+
 # -- what moved ------------------------------------------------------------------------------------------------------
 
 
@@ -395,7 +467,10 @@ def _makers(
 ) -> list[Callable[[], MarketRecord]]:
     """Return what makes a record of each kind at a moment, in the order of the weights below."""
     return [
-        lambda: a_price(spot[underlying], seconds=now - 1, source=source, feed=f"{underlying}/USD"),
+        lambda: a_price(
+            spot[underlying], seconds=now - 1, source=source, feed=f"{underlying}/USD",
+            confidence=float(rng.choice([0.0, 10.0, 100.0])),
+        ),
         lambda: a_price(7.0, seconds=now, source=source, feed=f"{underlying}/USD"),
         lambda: a_dollar(1.0 + rng.normal(0.0, 0.001), seconds=now),
         lambda: a_smile(days=days, seconds=now, a=0.02 + 0.01 * rng.random()),
