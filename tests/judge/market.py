@@ -374,19 +374,52 @@ def normal(x: float) -> float:
 
 
 def implied_vol(smile: SviRecord | VolPointsRecord, strike: float) -> float:
-    """Return the vol of a strike: raw SVI with flat wings, or straight lines between quoted points."""
+    """Return the vol of a strike: raw SVI with flat wings, or a monotone curve through the quoted points."""
     if isinstance(smile, SviRecord):
         wing = 4.0 * sqrt(max(smile.a + smile.b * smile.sigma, 0.0))
         k = min(max(log(strike / smile.forward), -wing), wing) - smile.m
         variance = smile.a + smile.b * (smile.rho * k + sqrt(k * k + smile.sigma * smile.sigma))
         return min(sqrt(max(variance, 0.0) / smile.time_to_expiry), 10.0)
-    points = list(zip(smile.strikes, smile.implied_vols, strict=True))
-    if strike <= points[0][0]:
-        return points[0][1]
-    for (left, low), (right, high) in pairwise(points):
-        if strike < right:
-            return low + (strike - left) / (right - left) * (high - low)
-    return points[-1][1]
+    strikes, vols = smile.strikes, smile.implied_vols
+    if strike <= strikes[0]:
+        return vols[0]
+    if strike >= strikes[-1]:
+        return vols[-1]
+    slopes = curve_slopes(strikes, vols)
+    j = next(place for place, right in enumerate(strikes[1:]) if strike < right)
+    # Hermite's four cubics: a value and a slope at either end.
+    width = strikes[j + 1] - strikes[j]
+    t = (strike - strikes[j]) / width
+    return (
+        (1.0 + 2.0 * t) * (1.0 - t) ** 2 * vols[j]
+        + t * t * (3.0 - 2.0 * t) * vols[j + 1]
+        + width * t * (1.0 - t) ** 2 * slopes[j]
+        - width * t * t * (1.0 - t) * slopes[j + 1]
+    )
+
+
+def curve_slopes(x: list[float], y: list[float]) -> list[float]:
+    """Return the slopes of Fritsch and Butland's monotone curve through points, with three-point ends."""
+    steps = [right - left for left, right in pairwise(x)]
+    chords = [(right - left) / step for (left, right), step in zip(pairwise(y), steps, strict=True)]
+    if len(chords) == 1:
+        return [chords[0]] * 2
+
+    def inner(j: int) -> float:
+        (h0, h1), (m0, m1) = steps[j - 1 : j + 1], chords[j - 1 : j + 1]
+        if m0 * m1 <= 0.0:
+            return 0.0
+        return 3.0 * (h0 + h1) / ((2.0 * h1 + h0) / m0 + (h1 + 2.0 * h0) / m1)
+
+    def end(h0: float, h1: float, m0: float, m1: float) -> float:
+        slope = ((2.0 * h0 + h1) * m0 - h0 * m1) / (h0 + h1)
+        if slope * m0 <= 0.0:
+            return 0.0
+        return 3.0 * m0 if m0 * m1 <= 0.0 and abs(slope) > 3.0 * abs(m0) else slope
+
+    first = end(steps[0], steps[1], chords[0], chords[1])
+    last = end(steps[-1], steps[-2], chords[-1], chords[-2])
+    return [first, *(inner(j) for j in range(1, len(chords))), last]
 
 
 def _state(record: ForwardRecord | SviRecord | VolPointsRecord | None, now: int, age_ns_max: int) -> str:
