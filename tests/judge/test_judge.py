@@ -26,6 +26,8 @@ from tests.builders import (
     a_future,
     a_price,
     a_venue,
+    an_option,
+    quoted_vols,
 )
 from tests.flows.running import Published, run
 from tests.flows.test_pipeline import a_bad_day
@@ -42,6 +44,27 @@ A_CRASH: list[Event] = [
         for n in range(2, 30)
     ],
 ]
+
+# Bob is short three calls whose strike lies between quoted points, and the vols of those rise until he is liquidated.
+A_SKEW: list[Event] = [
+    *a_venue(),
+    an_option("BTC-46000-C", strike="46000"),
+    quoted_vols(),
+    a_fill("6000", "3", instrument="BTC-46000-C", time_ns=TIME_NS + 1),
+    *[
+        quoted_vols(
+            tuple(
+                (strike, f"{vol + rise * n:.2f}")
+                for strike, vol, rise in (
+                    ("40000", 0.7, 0.1), ("44000", 0.65, 0.12), ("50000", 0.6, 0.1), ("60000", 0.65, 0.1),
+                )
+            ),
+            number=n,
+            time_ns=TIME_NS + n * SECOND_NS,
+        )
+        for n in range(2, 40)
+    ],
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +134,16 @@ def test_a_forward_told_before_its_listing_keeps_its_ratio_to_the_spot_of_then()
     assert published.of(ResultKind.ORDER_OPENED)["account"].tolist() == [8]
 
 
+def test_an_option_between_quoted_points_is_judged_alike() -> None:
+    """Fails where engine and judge draw another curve through the points."""
+    published = run(A_SKEW)
+
+    comparison = compare(published)
+
+    assert comparison.near_ties == []
+    assert Tier.LIQUIDATING in published.of(ResultKind.TIER_CHANGED)["tier_to"]
+
+
 @settings(max_examples=50)
 @given(happenings=days)
 def test_random_days_are_judged_alike(happenings: list[Happening]) -> None:
@@ -141,6 +174,10 @@ def _small_errors(*arguments: Any) -> Any:
     return replace(evaluation, equity=evaluation.equity * (1.0 + 1e-7))
 
 
+def _straight_lines(smile: Any, strike: Any) -> Any:
+    return np.interp(strike, smile.strikes, smile.implied_vols)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "fault", "says"),
     [
@@ -159,6 +196,15 @@ def test_a_planted_fault_is_seen(
     published = run(A_CRASH)
 
     with pytest.raises(AssertionError, match=says):
+        compare(published)
+
+
+def test_straight_lines_between_quoted_points_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where the comparison of curves would also pass what they were before."""
+    monkeypatch.setattr("flows.market.step.implied_vols", _straight_lines)
+    published = run(A_SKEW)
+
+    with pytest.raises(AssertionError, match=DECIDED):
         compare(published)
 
 
