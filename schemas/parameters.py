@@ -6,6 +6,7 @@ What changes a margin number is a ``parameters.changed`` event that names one of
 2. Ratios are fractions (0.05 is 5 %), money is in the numeraire, times are nanoseconds.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -289,16 +290,18 @@ PARAMETER_SETS: Final[dict[str, type[ParameterSet]]] = {
 }
 
 
-def validate(name: str, parameters: dict[str, Any]) -> ParameterSet:
-    """Return the named set, validated; refuse an unknown name or a value out of range.
+def validate(
+    name: str, parameters: Mapping[str, Any], sets: Mapping[str, type[ParameterSet]] = PARAMETER_SETS
+) -> ParameterSet:
+    """Return the named set of ``sets``, validated; refuse an unknown name or a value out of range.
 
     Raises
     ------
     Refused : ``bad_parameters``, with the first fault in words.
     """
-    kind = PARAMETER_SETS.get(name)
+    kind = sets.get(name)
     if kind is None:
-        known = ", ".join(sorted(PARAMETER_SETS))
+        known = ", ".join(sorted(sets))
         raise Refused(FailureReason.BAD_PARAMETERS, f"no parameter set {name!r}; there are {known}")
     try:
         return kind.model_validate(parameters)

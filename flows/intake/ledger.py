@@ -17,7 +17,7 @@
    ``step``, and stops: only the positions that barriers carry tell of inputs, and those are not content.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -55,6 +55,7 @@ from schemas.ledger import (
     MarketRecord,
     pack_frame,
 )
+from schemas.parameters import PARAMETER_SETS, ParameterSet
 
 HEARTBEATS_MAX: Final = 10
 _NOUN: Final = "intake"
@@ -148,13 +149,21 @@ class Intake:
     genesis : what must never drift.
     shard_count : into how many shards accounts are cut; no part of the content.
     margin_models : the names that ``account.opened`` may use.
+    parameter_sets : what ``parameters.changed`` may name.
 
     Raises
     ------
     ValueError : a period, heartbeat, frame size or shard count that is not positive.
     """
 
-    def __init__(self, genesis: Genesis, *, shard_count: int, margin_models: Collection[str]) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        *,
+        shard_count: int,
+        margin_models: Collection[str],
+        parameter_sets: Mapping[str, type[ParameterSet]] = PARAMETER_SETS,
+    ) -> None:
         _check_genesis(genesis, shard_count)
         self.genesis = genesis
         self.shard_count = shard_count
@@ -166,6 +175,7 @@ class Intake:
             shard_count=shard_count,
             margin_models=self._margin_models,
             window_ns=genesis.duplicate_window_ns,
+            parameter_sets=parameter_sets,
         )
         self._duplicates = Duplicates(genesis.duplicate_window_ns)
         self._genesis_frame, self._head = pack_frame(
@@ -650,15 +660,20 @@ class Intake:
         return seal_envelope(_NOUN, _VERSION, msgspec.msgpack.encode(state))
 
     @classmethod
-    def restore(cls, checkpoint: bytes) -> "Intake":
-        """Return the intake of a checkpoint.
+    def restore(
+        cls, checkpoint: bytes, *, parameter_sets: Mapping[str, type[ParameterSet]] = PARAMETER_SETS
+    ) -> "Intake":
+        """Return the intake of a checkpoint; ``parameter_sets`` are code, and so are no part of it.
 
         Raises
         ------
         CheckpointError : damaged, or of another version.
         """
         state = msgspec.msgpack.decode(open_envelope(_NOUN, _VERSION, checkpoint), type=_State)
-        intake = cls(state.genesis, shard_count=state.shard_count, margin_models=state.margin_models)
+        intake = cls(
+            state.genesis, shard_count=state.shard_count, margin_models=state.margin_models,
+            parameter_sets=parameter_sets,
+        )  # fmt: skip
         intake._take(state)
         return intake
 

@@ -10,7 +10,7 @@ for the event as a whole.
    remembered for the duplicate window, as a fill's id is.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -67,7 +67,7 @@ from schemas.ledger import (
     VolPointsRecord,
 )
 from schemas.money import DECIMALS_MAX, decimal_parts, fraction, half_even, in_range, to_units
-from schemas.parameters import validate
+from schemas.parameters import PARAMETER_SETS, ParameterSet, validate
 
 RATE_MAX: Final = 10.0
 IMPLIED_VOL_MAX: Final = 10.0
@@ -185,11 +185,20 @@ class RegistryState(msgspec.Struct, array_like=True):
 class Registry:
     """Assets, instruments, accounts, and the movements of money within the window."""
 
-    def __init__(self, *, numeraire: str, shard_count: int, margin_models: Collection[str], window_ns: int) -> None:
+    def __init__(
+        self,
+        *,
+        numeraire: str,
+        shard_count: int,
+        margin_models: Collection[str],
+        window_ns: int,
+        parameter_sets: Mapping[str, type[ParameterSet]] = PARAMETER_SETS,
+    ) -> None:
         self._numeraire = numeraire
         self._shard_count = shard_count
         self._margin_models = tuple(sorted(margin_models))
         self._window_ns = window_ns
+        self._parameter_sets = parameter_sets
         self._assets: dict[str, AssetRecord] = {}
         self._decimals: list[int] = []
         self._instruments: dict[str, Tradable] = {}
@@ -314,7 +323,7 @@ class Registry:
 
     def _parameters_changed(self, event: ParametersChanged) -> MarketEntry:
         check_id(event.name)
-        parameters = validate(event.name, event.parameters)
+        parameters = validate(event.name, event.parameters, self._parameter_sets)
         return ParametersRecord(event.name, parameters.model_dump_json()), None
 
     def _account_opened(self, event: AccountOpened) -> MarketEntry:

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from schemas.parameter_set import ParameterSet
+
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 UInt32Array = npt.NDArray[np.uint32]
@@ -70,6 +72,16 @@ class MarginModel(Protocol):
 
         Sums run in instrument order within an account, so that a result depends on the account alone.
         """
+
+
+@runtime_checkable
+class OwnParameters(Protocol):
+    """A margin model that brings its own parameter set, which ``parameters.changed`` names like the model.
+
+    Every field of ``parameters_type`` has a default: those are in force until the ledger says otherwise.
+    """
+
+    parameters_type: type[ParameterSet]
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.margin.model import IncrementalMarginModel, MarginModel
-from flows.margin.registry import margin_models
+from flows.margin.registry import margin_models, parameter_sets
 from flows.market.columns import (
     DECIDABLE,
     FORWARD,
@@ -66,7 +66,6 @@ from schemas.ledger import (
 )
 from schemas.money import fraction
 from schemas.parameters import (
-    PARAMETER_SETS,
     CollateralParameters,
     LadderParameters,
     LiquidationParameters,
@@ -153,7 +152,8 @@ class Market:
         self._updates = {
             name: model.update for name, model in self._models.items() if isinstance(model, IncrementalMarginModel)
         }
-        self._parameters: dict[str, ParameterSet] = {name: kind() for name, kind in PARAMETER_SETS.items()}
+        self._parameter_sets = parameter_sets(self._models)
+        self._parameters: dict[str, ParameterSet] = {name: kind() for name, kind in self._parameter_sets.items()}
         self._oracle = cast(OracleParameters, self._parameters["oracle"])
         self._numeraire = _NUMERAIRE
         self._feeds: dict[str, Feed] = {}
@@ -462,9 +462,9 @@ class Market:
             self.halted.discard(record.instrument)
 
     def _apply_parameters(self, record: ParametersRecord) -> None:
-        kind = PARAMETER_SETS.get(record.name)
+        kind = self._parameter_sets.get(record.name)
         if kind is None:
-            raise LedgerError(f"parameter set {record.name!r} is not one of this release")
+            raise LedgerError(f"parameter set {record.name!r} is not of this release nor of an installed margin model")
         parameters = kind.model_validate_json(record.parameters)
         self._parameters[record.name] = parameters
         self._everything = True

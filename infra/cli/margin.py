@@ -48,7 +48,7 @@ def margin(
         Path | None, typer.Option("--params", help="JSON file {name: {…}}: parameter sets to use.", show_default=False)
     ] = None,
     change: Annotated[
-        Path | None, typer.Option("--change", metavar="CHANGE.json", help="Trades, deposits and moves.")
+        Path | None, typer.Option("--change", metavar="CHANGE.json", help="Trades, deposits, moves, parameters.")
     ] = None,
     trade: Annotated[
         list[str] | None, typer.Option("--trade", help='Like "BTC-PERP +0.5 @ 60000"; may be repeated.')
@@ -147,8 +147,9 @@ def _changed(scene: "Scene", change: Path | None, trades: list[str], deposits: l
 
     if change is None and not trades and not deposits:
         return None
-    first, second, moves = (Change() if change is None else read_document(change, Change)).parts()
-    return scene.changed(
+    told = Change() if change is None else read_document(change, Change)
+    first, second, moves = told.parts()
+    return scene.with_parameters(told.parameters).changed(
         [*first, *(Trade.of(text) for text in trades)], [*second, *(Deposit.of(text) for text in deposits)], moves
     )
 
@@ -171,9 +172,9 @@ def _answer(
     last = before if after is None else after
     drawn = None if grid_moves is None else grid(last, *grid_moves)
     if as_json:
-        print_json(_plain(before, found, prices, drawn))
+        print_json(_plain(before, after, found, prices, drawn))
     else:
-        _show(before, found, prices)
+        _show(before, last, found, prices)
         if drawn is not None:
             _show_grid(drawn, last)
     if plot is not None and drawn is not None:
@@ -184,6 +185,7 @@ def _answer(
 
 def _plain(
     scene: "Scene",
+    after: "Scene | None",
     found: "dict[str, Figures]",
     prices: "dict[str, list[LiquidationPrices]]",
     drawn: "Grid | None",
@@ -203,6 +205,7 @@ def _plain(
         "after": plain.get("after"),
         "grid": None if drawn is None else msgspec.to_builtins(drawn),
         "parameters": _parameters(scene),
+        "parameters_after": None if after is None else _parameters(after),
     }
 
 
@@ -212,7 +215,9 @@ def _parameters(scene: "Scene") -> dict[str, Any]:
     return {name: None if it is None else it.model_dump(mode="json") for name, it in sets.items()}
 
 
-def _show(scene: "Scene", found: "dict[str, Figures]", prices: "dict[str, list[LiquidationPrices]]") -> None:
+def _show(
+    scene: "Scene", last_scene: "Scene", found: "dict[str, Figures]", prices: "dict[str, list[LiquidationPrices]]"
+) -> None:
     numeraire = scene.market.numeraire
     where = moment_text(scene.market.time_ns) + ("" if scene.frame is None else f", frame {scene.frame:,}")
     title = f"{escape(scene.account.account)} at {where}: {scene.model.name}, {scene.account.margin_mode.value}"
@@ -229,8 +234,8 @@ def _show(scene: "Scene", found: "dict[str, Figures]", prices: "dict[str, list[L
     _show_scenarios(last, suffix)
     _show_greeks(last, suffix)
     console.print()
-    sets = ", ".join(f"{name} {_short(it)}" for name, it in _parameters(scene).items())
-    console.print(f"parameters: {sets}", style="dim", soft_wrap=True, markup=False)
+    sets = ", ".join(f"{name} {_short(it)}" for name, it in _parameters(last_scene).items())
+    console.print(f"parameters{suffix}: {sets}", style="dim", soft_wrap=True, markup=False)
 
 
 def _short(parameters: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows.margin.registry import MarginModelError, margin_models, parameter_sets
 from flows.risk.book import BookOverflow
 from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import SettlementError
@@ -57,6 +58,7 @@ HALTS = (
     CheckpointError,
     ConservationError,
     LedgerError,
+    MarginModelError,
     OSError,
     OutboxError,
     OverflowError,
@@ -249,9 +251,12 @@ def _parameters(path: Path) -> dict[str, dict[str, Any]]:
         fail(f"--params {path}: {error}", WRONG_USE)
     if not isinstance(sets, dict) or not all(isinstance(values, dict) for values in sets.values()):
         fail(f'--params {path}: write an object like {{"ladder": {{"watch_multiple": 1.3}}}}', WRONG_USE)
-    for name, values in sets.items():
-        try:
-            validate(name, values)
-        except Refused as refused:
-            fail(f"--params {path}: {refused.message}", WRONG_USE)
+    try:
+        known = parameter_sets(margin_models())
+        for name, values in sets.items():
+            validate(name, values, known)
+    except MarginModelError as error:
+        fail(str(error))
+    except Refused as refused:
+        fail(f"--params {path}: {refused.message}", WRONG_USE)
     return sets

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from infra.cli.output import WRONG_USE, console, fail, print_json
+from infra.cli.output import FAILED, WRONG_USE, console, fail, print_json
 from schemas.events import EVENT_TYPES, Event
-from schemas.parameters import PARAMETER_SETS
+from schemas.parameters import ParameterSet
 
 
 def event_schema(kind: type[Event]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def schema(
 ) -> None:
     """Print the JSON Schema of public events or parameter sets."""
     schemas: dict[str, Any] = (
-        {name: kind.model_json_schema() for name, kind in PARAMETER_SETS.items()}
+        {name: kind.model_json_schema() for name, kind in _parameter_sets().items()}
         if parameters
         else {str(kind.__struct_config__.tag): event_schema(kind) for kind in EVENT_TYPES}
     )
@@ -40,3 +40,14 @@ def schema(
         print_json(schemas[event_type])
     else:
         fail(f"no schema {event_type!r}; there are {', '.join(schemas)}", WRONG_USE)
+
+
+def _parameter_sets() -> dict[str, type[ParameterSet]]:
+    """Return the sets of this release and of installed margin models."""
+    # The models load numba, which the events' schemas should not cost.
+    from flows.margin.registry import MarginModelError, margin_models, parameter_sets
+
+    try:
+        return parameter_sets(margin_models())
+    except MarginModelError as error:
+        fail(str(error), FAILED)

@@ -15,7 +15,7 @@ import msgspec
 from flows.intake.decode import Arrival, Stream
 from flows.intake.ledger import Counts, Intake
 from flows.intake.stage import IntakeStage
-from flows.margin.registry import margin_models
+from flows.margin.registry import margin_models, parameter_sets
 from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.passages import EventBatch, RiskCheckpoint, RiskStage
@@ -214,14 +214,17 @@ class _Stages:
     ) -> None:
         self._pool: RiskPool | None = None
         models = margin_models()
+        sets = parameter_sets(models)
         clock = StateClock(options.snapshot_period_ns, None if commit is None else commit.state_period)
         if commit is None:
-            intake = Intake(options.genesis, shard_count=options.shard_count, margin_models=tuple(models))
+            intake = Intake(
+                options.genesis, shard_count=options.shard_count, margin_models=tuple(models), parameter_sets=sets
+            )
             settlement, snapshot, listings = Settlement(), Snapshot(), Listings()
             risk_checkpoint, previous = None, None
         else:
             states, risk_checkpoint, barrier = directory.read_checkpoint(commit, options.shard_count)
-            intake = Intake.restore(states["intake"])
+            intake = Intake.restore(states["intake"], parameter_sets=sets)
             settlement = Settlement.restore(states["settlement"])
             snapshot = Snapshot()
             snapshot.restore(states["snapshot"])

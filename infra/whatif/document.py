@@ -17,9 +17,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from flows.intake.registry import Registry
 from flows.margin.model import MarginModel
+from flows.margin.registry import parameter_sets
 from flows.market.listings import Account
 from flows.market.step import Market
-from infra.whatif.market import MovableMarket, Move, Moves
+from infra.whatif.market import MovableMarket, Move, Moves, frame_of
 from infra.whatif.scene import Deposit, Holdings, Scene, Trade, WhatIfError
 from schemas.events import (
     AccountOpened,
@@ -38,7 +39,7 @@ from schemas.events import (
 from schemas.failures import Refused
 from schemas.ids import FIRST_ACCOUNT_NUMBER, is_id
 from schemas.instruments import InstrumentKind, MarginMode
-from schemas.ledger import GENESIS_HEAD, Frame, FrameKind, Genesis, GenesisRecord, MarketRecord, empty_legs
+from schemas.ledger import Genesis, GenesisRecord, MarketRecord
 from schemas.money import decimal_parts
 
 _LEDGER: Final = "what-if"
@@ -226,6 +227,7 @@ class Change(_Document):
     trades: list[TradeEntry] = Field(default_factory=list)
     deposits: list[DepositEntry] = Field(default_factory=list)
     moves: list[MoveEntry] = Field(default_factory=list)
+    parameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def parts(self) -> tuple[list[Trade], list[Deposit], Moves]:
         """Return what a scene is changed by."""
@@ -290,8 +292,9 @@ def portfolio_scene(
     name = chosen_model(model or portfolio.account.margin_model, models)
     genesis = Genesis(ledger_id=_LEDGER, numeraire=portfolio.numeraire)
     registry = Registry(
-        numeraire=genesis.numeraire, shard_count=1, margin_models=list(models), window_ns=genesis.duplicate_window_ns
-    )
+        numeraire=genesis.numeraire, shard_count=1, margin_models=list(models), window_ns=genesis.duplicate_window_ns,
+        parameter_sets=parameter_sets(models),
+    )  # fmt: skip
     records: list[MarketRecord] = [GenesisRecord(genesis)]
     for place, event in _events(portfolio, name, {**portfolio.parameters, **(parameters or {})}):
         with _at(place):
@@ -303,7 +306,7 @@ def portfolio_scene(
     instant = market.step(frame_of(records, time_ns=time_ns, number=0))
     account = portfolio.account
     scene = Scene(
-        MovableMarket(market, instant, models[name]),
+        MovableMarket(market, instant, models[name], models),
         registry,
         Account(int(FIRST_ACCOUNT_NUMBER), account.account, name, MarginMode(account.margin_mode)),
         Holdings((0,) * len(portfolio.assets)),
@@ -322,14 +325,6 @@ def chosen_model(name: str, models: Mapping[str, MarginModel]) -> str:
     if name not in models:
         raise WhatIfError(f"no margin model {name!r} is installed; there are {', '.join(models)}")
     return name
-
-
-def frame_of(records: list[MarketRecord], *, time_ns: int, number: int) -> Frame:
-    """Return a frame of market records, as a market's step takes it; it stands in no ledger's chain."""
-    return Frame(
-        number=number, kind=FrameKind.EVENTS, time_ns=time_ns, period=0, shard_count=1, market=records,
-        legs=empty_legs(), references=[], previous_head=GENESIS_HEAD, content_head=GENESIS_HEAD, positions=b"",
-    )  # fmt: skip
 
 
 def moment_ns(text: str) -> int:

@@ -7,13 +7,14 @@
 3. No time passes, and what could not be known before cannot be known after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from flows.margin.model import Int64Array, MarginModel
+from flows.margin.registry import parameter_sets
 from flows.market.columns import (
     DECIDABLE,
     FORWARD,
@@ -30,7 +31,16 @@ from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.market.surface import VOL_MAX
 from flows.market.valuation import price
-from schemas.parameters import PARAMETER_SETS, OracleParameters, ParameterSet
+from schemas.ledger import GENESIS_HEAD, Frame, FrameKind, MarketRecord, ParametersRecord, empty_legs
+from schemas.parameters import OracleParameters, ParameterSet
+
+
+def frame_of(records: list[MarketRecord], *, time_ns: int, number: int) -> Frame:
+    """Return a frame of market records, as a market's step takes it; it stands in no ledger's chain."""
+    return Frame(
+        number=number, kind=FrameKind.EVENTS, time_ns=time_ns, period=0, shard_count=1, market=records,
+        legs=empty_legs(), references=[], previous_head=GENESIS_HEAD, content_head=GENESIS_HEAD, positions=b"",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +62,16 @@ class MovableMarket:
     ----------
     market : after the step that gave ``instant``; it is read and never written.
     model : whose tables every instant here carries.
+    models : those that the market was made with.
     """
 
-    def __init__(self, market: Market, instant: Instant, model: MarginModel) -> None:
+    def __init__(self, market: Market, instant: Instant, model: MarginModel, models: Mapping[str, MarginModel]) -> None:
         self.listings: Listings = market.listings
         self.model = model
         self._instant = instant
-        self._parameters = {name: market.parameters(name) for name in PARAMETER_SETS}
+        self._models = models
+        self._market = market
+        self._parameters = {name: market.parameters(name) for name in parameter_sets(models)}
         genesis = market.listings.genesis
         self.numeraire = "" if genesis is None else genesis.numeraire
         own, columns = market.columns, InstrumentColumns()
@@ -85,6 +98,12 @@ class MovableMarket:
     def parameters(self, name: str) -> ParameterSet | None:
         """Return the parameter set in force; None for a model that has none."""
         return self._parameters.get(name)
+
+    def with_parameters(self, sets: Sequence[ParametersRecord]) -> "MovableMarket":
+        """Return the market after a frame that changes parameter sets, at the same time."""
+        market = Market.restore(self._market.checkpoint(), self._models)
+        frame = frame_of([*sets], time_ns=self.time_ns, number=self._instant.frame + 1)
+        return MovableMarket(market, market.step(frame), self.model, self._models)
 
     def price_of(self, name: str) -> float:
         """Return what a move of a name multiplies: its price in the numeraire, 0.0 where nothing tells one.

@@ -15,6 +15,7 @@ import numpy as np
 
 from flows.intake.registry import Registry
 from flows.margin.model import Int64Array, MarginModel
+from flows.margin.registry import parameter_sets
 from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
@@ -22,13 +23,11 @@ from flows.risk.step import Risk
 from infra.files.ledger import LedgerPosition, read_frames
 from infra.run.directory import RunDirectory, RunDirectoryError
 from infra.run.publisher import LEDGER
-from infra.whatif.document import chosen_model, frame_of
+from infra.whatif.document import chosen_model
 from infra.whatif.market import MovableMarket
 from infra.whatif.scene import Holdings, Scene, WhatIfError
-from schemas.failures import Refused
 from schemas.ids import FIRST_ACCOUNT_NUMBER, shard_of
-from schemas.ledger import AccountRecord, ParametersRecord
-from schemas.parameters import validate
+from schemas.ledger import AccountRecord
 
 _NOBODY = np.zeros(0, np.int64)
 
@@ -89,7 +88,7 @@ def recorded_scene(
     genesis = description.genesis
     registry = Registry(
         numeraire=genesis.numeraire, shard_count=description.shard_count, margin_models=list(models),
-        window_ns=genesis.duplicate_window_ns,
+        window_ns=genesis.duplicate_window_ns, parameter_sets=parameter_sets(models),
     )  # fmt: skip
     last = -1
     position = msgspec.convert(commit.ledger, LedgerPosition)
@@ -104,23 +103,11 @@ def recorded_scene(
         last = read.number
     if policy.number < 0 or risk.instant is None:
         raise WhatIfError(f"no account {account!r} is open at that moment of {run}")
-    instant = _with_parameters(market, risk.instant, parameters or {})
     opened = market.listings.accounts[policy.number - FIRST_ACCOUNT_NUMBER]
     chosen = models[model or opened.margin_model]
     row = book.row(policy.number)
     place = book.positions.places(np.array([row], np.int64))
     lots = zip(book.positions.instrument[place].tolist(), book.positions.lots[place].tolist(), strict=True)
     holdings = Holdings(tuple(int(units) for units in book.cash[row]), tuple(lots))
-    return Scene(MovableMarket(market, instant, chosen), registry, opened, holdings, frame=last)
-
-
-def _with_parameters(market: Market, instant: Instant, sets: Mapping[str, Mapping[str, Any]]) -> Instant:
-    records = []
-    for name, values in sets.items():
-        try:
-            records.append(ParametersRecord(name, validate(name, dict(values)).model_dump_json()))
-        except Refused as refused:
-            raise WhatIfError(f"parameters.{name}: {refused.message}") from refused
-    if not records:
-        return instant
-    return market.step(frame_of([*records], time_ns=instant.time_ns, number=instant.frame + 1))
+    movable = MovableMarket(market, risk.instant, chosen, models)
+    return Scene(movable, registry, opened, holdings, frame=last).with_parameters(parameters or {})

@@ -6,10 +6,10 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,11 +20,11 @@ from flows.market.listings import Account, Instrument
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
 from infra.whatif.market import MovableMarket, Moves
-from schemas.events import Fill
+from schemas.events import Fill, ParametersChanged
 from schemas.failures import FailureReason, Refused
 from schemas.ids import BRIDGE_NUMBER, FIRST_ACCOUNT_NUMBER, HOUSE, HOUSE_NUMBER
 from schemas.instruments import InstrumentKind, MarginMode, Payoff
-from schemas.ledger import NO_INSTRUMENT, LegKind, empty_legs
+from schemas.ledger import NO_INSTRUMENT, LegKind, ParametersRecord, empty_legs
 from schemas.money import between_customers, decimal_parts, fraction, from_units, in_range, to_units
 
 _SOURCE: Final = "what-if"
@@ -182,6 +182,27 @@ class Scene:
             if self.market.price_of(name) <= 0.0:
                 raise WhatIfError(f"move of {name}: neither an underlying nor an asset with a price has this name")
         return replace(scene, moves=_joined(scene.moves, moves or {}))
+
+    def with_parameters(self, sets: Mapping[str, Mapping[str, Any]]) -> "Scene":
+        """Return the scene with parameter sets replaced, each as a whole.
+
+        Raises
+        ------
+        WhatIfError : a set that does not exist or does not validate.
+        """
+        records = []
+        for name, values in sets.items():
+            event = ParametersChanged(
+                event_id=_SOURCE, event_time_ns=self.market.time_ns, source=_SOURCE, source_sequence=0, name=name,
+                parameters=dict(values),
+            )  # fmt: skip
+            try:
+                record, _ = self.registry.market(event)
+            except Refused as refused:
+                raise WhatIfError(f"parameters.{name}: {refused.message}") from refused
+            assert isinstance(record, ParametersRecord), "that is what parameters.changed becomes"
+            records.append(record)
+        return replace(self, market=self.market.with_parameters(records)) if records else self
 
     def with_deposit(self, deposit: Deposit) -> "Scene":
         """Return the scene with money put in, or taken out.

@@ -11,7 +11,7 @@ import numpy as np
 from flows.intake.decode import Arrival, Stream, decode_lines
 from flows.intake.ledger import Intake
 from flows.intake.stage import IntakeStage
-from flows.margin.registry import margin_models
+from flows.margin.registry import margin_models, parameter_sets
 from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.passages import EventBatch, Shown
@@ -102,7 +102,9 @@ def some_stages(
 ) -> Stages:
     """Return the stages of a new ledger, all shards in this process."""
     models = margin_models()
-    intake = Intake(genesis, shard_count=shard_count, margin_models=tuple(models))
+    intake = Intake(
+        genesis, shard_count=shard_count, margin_models=tuple(models), parameter_sets=parameter_sets(models)
+    )
     book = Book(range(shard_count), shard_count=shard_count, models=tuple(models))
     risk = Risk(Market(), book, models=models, screening=POLICY)
     return Stages(

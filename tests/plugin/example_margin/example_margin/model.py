@@ -6,16 +6,22 @@ import numpy as np
 
 from flows.margin.model import Float64Array, Int64Array, PositionColumns
 from flows.market.columns import InstrumentColumns
+from schemas.parameter_set import ParameterSet, Ratio
 
-GROSS_RATE, NET_RATE, INITIAL_FACTOR = 0.02, 0.08, 1.5
+
+class GrossNetParameters(ParameterSet):
+    """Rates to stay; to begin with, half as much again is needed."""
+
+    gross_rate: Ratio = 0.02
+    net_rate: Ratio = 0.08
 
 
 @dataclass(frozen=True, slots=True)
 class GrossNetTables:
-    """Of a long lot, numeraire: ``notional`` (K,), >= 0, and ``exposure`` (K,), signed; ``underlying`` (K,)."""
+    """Of a long lot, numeraire, times its rate: ``gross`` (K,), >= 0, and ``net`` (K,), signed; ``underlying`` (K,)."""
 
-    notional: Float64Array
-    exposure: Float64Array
+    gross: Float64Array
+    net: Float64Array
     underlying: Int64Array
     underlyings: int
 
@@ -24,12 +30,13 @@ class GrossNetMargin:
     """The model; without state."""
 
     name = "example-gross-net"
+    parameters_type = GrossNetParameters
 
-    def tables(self, columns: InstrumentColumns, parameters: None) -> GrossNetTables:  # noqa: ARG002 - it has none
+    def tables(self, columns: InstrumentColumns, parameters: GrossNetParameters) -> GrossNetTables:
         """Return what the market says of each instrument, once an instant."""
         return GrossNetTables(
-            notional=columns.notional.copy(),
-            exposure=columns.greeks[:, 0] * columns.index_price,
+            gross=columns.notional * parameters.gross_rate,
+            net=columns.greeks[:, 0] * columns.index_price * parameters.net_rate,
             underlying=columns.underlying.astype(np.int64),
             underlyings=len(columns.underlyings),
         )
@@ -38,18 +45,15 @@ class GrossNetMargin:
         self, tables: GrossNetTables, positions: PositionColumns, rows: Int64Array
     ) -> tuple[Float64Array, Float64Array]:
         """Return ``(initial, maintenance)``, each (n,), numeraire."""
-        accounts, underlyings = rows.shape[0], tables.underlyings
         places = positions.places(rows)
-        account = np.repeat(np.arange(accounts), positions.count[rows])
-        held = positions.instrument[places]
-        lots = positions.lots[places].astype(np.float64)
+        account = np.repeat(np.arange(len(rows)), positions.count[rows])
+        held, lots = positions.instrument[places], positions.lots[places]
         # bincount adds in the order of positions, so an account's number does not depend on its neighbours.
-        gross = np.bincount(account, np.abs(lots) * tables.notional[held], accounts)
-        group = account * underlyings + tables.underlying[held]
-        net = np.abs(np.bincount(group, lots * tables.exposure[held], accounts * underlyings))
-        net = np.bincount(np.repeat(np.arange(accounts), underlyings), net, accounts)
-        maintenance = GROSS_RATE * gross + NET_RATE * net
-        return INITIAL_FACTOR * maintenance, maintenance
+        gross = np.bincount(account, np.abs(lots) * tables.gross[held], len(rows))
+        group = account * tables.underlyings + tables.underlying[held]
+        net = np.abs(np.bincount(group, lots * tables.net[held], len(rows) * tables.underlyings))
+        net = np.bincount(np.repeat(np.arange(len(rows)), tables.underlyings), net, len(rows))
+        return 1.5 * np.add(gross, net), np.add(gross, net)
 
 
 MODEL = GrossNetMargin()
