@@ -36,10 +36,31 @@ class OracleParameters(ParameterSet):
 
 
 class CollateralParameters(ParameterSet):
-    """Haircuts of assets with a positive balance; an asset not named has ``default_haircut``."""
+    """Haircuts of assets with a positive balance; an asset not named has ``default_haircut``.
+
+    Where realised vol asks for more, more is taken: ``vol_multiple`` standard deviations over ``vol_horizon_ns``, at
+    most ``vol_haircut_max``; ``vol_multiple`` 0 turns it off. The haircut then rises when prices fall, and takes
+    collateral from everyone at once: a longer ``vol_decay_ns``, a smaller multiple or a lower maximum damp that.
+    """
 
     haircuts: dict[str, Ratio] = Field(default_factory=dict)
     default_haircut: Ratio = 0.2
+    vol_multiple: Multiple = 3.0
+    vol_horizon_ns: int = Field(default=86_400_000_000_000, ge=0, le=31_536_000_000_000_000)
+    # A price is sampled at most this often.
+    vol_sample_ns: int = Field(default=60_000_000_000, ge=1_000_000_000, le=86_400_000_000_000)
+    # How long a move is remembered: after this time its weight in the vol's square is 1/e.
+    vol_decay_ns: int = Field(default=604_800_000_000_000, ge=60_000_000_000, le=31_536_000_000_000_000)
+    vol_haircut_max: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    # This many times the oracle's confidence, relative to the price, is taken off beyond the haircut.
+    confidence_multiple: Multiple = 1.0
+
+    @model_validator(mode="after")
+    def _samples_are_within_the_decay(self) -> "CollateralParameters":
+        if self.vol_sample_ns > self.vol_decay_ns:
+            message = "vol_sample_ns must not exceed vol_decay_ns"
+            raise ValueError(message)
+        return self
 
 
 class LadderParameters(ParameterSet):

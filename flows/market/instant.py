@@ -47,7 +47,9 @@ class Instant:
     asset_price : (A,), numeraire per whole asset, > 0 where decidable.
     asset_decidable : (A,).
     asset_unit : (A,), whole assets per unit: 10**-decimals.
-    haircut : (A,), 0 to 1.
+    haircut : (A,), 0 to 1: all that is taken off a positive net, as in force now (``flows.market.haircuts``).
+    asset_confidence : (A,), half the band of ``asset_price`` over it, a ratio >= 0; realised_vol : (A,), annualised,
+        0.0 where nothing is known. Both are in ``haircut`` already.
     greeks : (K, 5), numeraire per lot: delta (per 1.00 of underlying price), gamma (per 1.00 squared), vega (per 1.00
         of vol), theta (per day), rho (per 1.00 of rate); the settlement asset's own price is held fixed.
     index_price : (K,), numeraire per underlying; mark_price : (K,), quote per contract quantity; implied_vol : (K,),
@@ -70,6 +72,8 @@ class Instant:
     asset_decidable: BoolArray
     asset_unit: Float64Array
     haircut: Float64Array
+    asset_confidence: Float64Array
+    realised_vol: Float64Array
     greeks: Float64Array
     index_price: Float64Array
     mark_price: Float64Array

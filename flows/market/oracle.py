@@ -118,12 +118,13 @@ class Feed:
     ``state`` is UNKNOWN before the first observation, then FRESH or STALE as there is a price or not.
     ``last_price`` is the latest usable price, for display while there is none; 0.0 before the first.
     ``last_confidence`` is the confidence of that price over the price: a ratio, 0.0 before the first.
+    ``heard`` says that an observation was taken since the last aggregate.
     ``deadline_ns`` is the first time at which an observation that counts now no longer does.
     """
 
     __slots__ = (
-        "aggregate", "asset", "deadline_ns", "dirty", "last_confidence", "last_price", "name", "observations",
-        "refused", "state", "underlying",
+        "aggregate", "asset", "deadline_ns", "dirty", "heard", "last_confidence", "last_price", "name",
+        "observations", "refused", "state", "underlying",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -136,6 +137,7 @@ class Feed:
         self.refused = 0
         self.deadline_ns = NEVER
         self.dirty = False
+        self.heard = False
         # Who reads this feed, by index; -1: nobody.
         self.underlying = -1
         self.asset = -1
@@ -149,10 +151,12 @@ class Feed:
             self.refused += 1
             return False
         self.observations[observation.source] = observation
+        self.heard = True
         return True
 
     def refresh(self, now_ns: int, parameters: OracleParameters) -> bool:
         """Aggregate anew at ``now_ns``; return whether the state, the usable price or its confidence changed."""
+        self.heard = False
         oldest = now_ns - parameters.price_age_ns_max
         observations = list(self.observations.values())
         fresh = [observation for observation in observations if observation.publish_time_ns >= oldest]

@@ -33,12 +33,14 @@ from flows.market.columns import (
     VALUE,
     InstrumentColumns,
 )
+from flows.market.haircuts import Haircuts
 from flows.market.instant import CashPerLot, Instant
 from flows.market.listings import Listings
 from flows.market.oracle import NEVER, Feed, median
 from flows.market.payments import funding_units, settlement_units
 from flows.market.surface import Expiry, implied_vols
 from flows.market.valuation import price
+from flows.market.volatility import Volatility
 from flows.pricing.kinds import OPTION, PERPETUAL
 from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.ledger import (
@@ -133,6 +135,7 @@ class _State(msgspec.Struct, array_like=True):
     marks: list[MarkRecord]
     settled: list[int]
     funding: list[tuple[int, str, str]]
+    volatility: list[Volatility]
     priced_at_ns: list[int]
 
 
@@ -155,6 +158,7 @@ class Market:
         self._parameter_sets = parameter_sets(self._models)
         self._parameters: dict[str, ParameterSet] = {name: kind() for name, kind in self._parameter_sets.items()}
         self._oracle = cast(OracleParameters, self._parameters["oracle"])
+        self._collateral = cast(CollateralParameters, self._parameters["collateral"])
         self._numeraire = _NUMERAIRE
         self._feeds: dict[str, Feed] = {}
         self._expiries: dict[tuple[str, int], Expiry] = {}
@@ -176,7 +180,7 @@ class Market:
         self._instant: Instant | None = None
         self._tables: dict[str, Any] = {}
         # Columns that instants share are replaced, never written, once an instant has them.
-        self._haircut = np.zeros(0)
+        self._haircuts = Haircuts()
         self._settlement_asset = np.zeros(0, np.uint16)
         self._decidable = np.zeros(0, np.bool_)
         self._nothing_moved = np.zeros(0, np.bool_)
@@ -262,9 +266,9 @@ class Market:
         instant = Instant(
             frame.number, frame.time_ns, before.value, before.value_decidable, before.settlement_asset,
             before.notional, before.asset_price, before.asset_decidable, before.asset_unit, before.haircut,
-            before.greeks, before.index_price, before.mark_price, before.implied_vol, before.forward,
-            self._nothing_moved, self._no_asset_moved, everything_moved=False, ladder=before.ladder,
-            liquidation=before.liquidation, margin_tables=before.margin_tables,
+            before.asset_confidence, before.realised_vol, before.greeks, before.index_price, before.mark_price,
+            before.implied_vol, before.forward, self._nothing_moved, self._no_asset_moved, everything_moved=False,
+            ladder=before.ladder, liquidation=before.liquidation, margin_tables=before.margin_tables,
         )  # fmt: skip
         self._instant = instant
         return instant
@@ -335,7 +339,9 @@ class Market:
             asset_price=columns.assets.price,
             asset_decidable=columns.assets.decidable,
             asset_unit=columns.assets.unit,
-            haircut=self._haircut,
+            haircut=self._haircuts.haircut,
+            asset_confidence=columns.assets.confidence,
+            realised_vol=self._haircuts.realised_vol,
             greeks=columns.greeks.copy(),
             index_price=block[INDEX_PRICE],
             mark_price=block[MARK_PRICE],
@@ -402,18 +408,22 @@ class Market:
         columns.assets = columns.assets.listed(
             decimals=record.decimals, underlying=columns.underlying_index(record.asset), numeraire=numeraire
         )
-        self._haircut = np.append(self._haircut, self._haircut_of(record.asset))
+        self._haircuts.append(self._own_haircut(record.asset))
         if not numeraire:
             feed = self._feed(f"{record.asset}/{self._numeraire}")
             feed.asset = record.index
             self._publish_asset(feed)
+            self._haircuts.renew(record.index, feed.last_confidence, self._collateral)
         self._dirty_assets.append(record.index)
         self._listed = True
 
-    def _haircut_of(self, asset: str) -> float:
-        parameters = cast(CollateralParameters, self._parameters["collateral"])
-        unnamed = 0.0 if asset == self._numeraire else parameters.default_haircut
-        return parameters.haircuts.get(asset, unnamed)
+    def _own_haircut(self, asset: str) -> float:
+        unnamed = 0.0 if asset == self._numeraire else self._collateral.default_haircut
+        return self._collateral.haircuts.get(asset, unnamed)
+
+    def _reset_haircuts(self) -> None:
+        own = [self._own_haircut(asset.asset) for asset in self.listings.assets]
+        self._haircuts.reset(own, self.columns.assets.confidence, self._collateral)
 
     def _apply_instrument(self, record: InstrumentRecord) -> None:
         self.listings.apply(record)
@@ -476,7 +486,8 @@ class Market:
                 self._mark_expiry(expiry)
             self._dirty_marks.extend(self._marks)
         elif isinstance(parameters, CollateralParameters):
-            self._haircut = np.array([self._haircut_of(asset.asset) for asset in self.listings.assets])
+            self._collateral = parameters
+            self._reset_haircuts()
 
     def _apply_price(self, record: PriceRecord) -> None:
         feed = self._feeds.get(record.feed) or self._feed(record.feed)
@@ -587,8 +598,14 @@ class Market:
     def _refresh_feeds(self, now_ns: int) -> None:
         for feed in self._dirty_feeds:
             feed.dirty = False
+            heard = feed.heard
             changed = feed.refresh(now_ns, self._oracle)
             self._deadline_ns = min(self._deadline_ns, feed.deadline_ns)
+            if feed.asset >= 0 and feed.state == FRESH:
+                if heard:
+                    self._haircuts.sample(feed.asset, feed.last_price, now_ns, self._collateral)
+                if self._haircuts.renew(feed.asset, feed.last_confidence, self._collateral):
+                    self._dirty_assets.append(feed.asset)
             if not changed:
                 continue
             if feed.underlying >= 0:
@@ -713,6 +730,7 @@ class Market:
             marks=[mark for marks in self._marks.values() for mark in marks.values()],
             settled=np.flatnonzero(self.columns.settled).tolist(),
             funding=[(i, str(it.numerator), str(it.denominator)) for i, it in self._funding.items()],
+            volatility=self._haircuts.volatility,
             priced_at_ns=self.columns.priced_at_ns.tolist(),
         )
         return seal_envelope("market", _VERSION, msgspec.msgpack.encode(state))
@@ -751,6 +769,8 @@ class Market:
             market._apply_mark(mark)
         market.halted = set(state.halted)
         market.columns.settled[state.settled] = 1
+        market._haircuts.volatility = state.volatility
+        market._reset_haircuts()
         market._funding = {i: Fraction(int(top), int(bottom)) for i, top, bottom in state.funding}
         market._resume(np.array(state.priced_at_ns, np.int64))
         return market

@@ -366,6 +366,8 @@ def _asset_price_rows(moment: Moment, names: Names, instant: Instant) -> pa.Tabl
             "asset": names.asset(np.arange(count)),
             "decidable": instant.asset_decidable,
             "price": finite(instant.asset_price, mask=~instant.asset_decidable),
+            "confidence_ratio": finite(instant.asset_confidence, mask=~instant.asset_decidable),
+            "realised_vol": instant.realised_vol,
             "haircut": instant.haircut,
         },
     )

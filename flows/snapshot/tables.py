@@ -111,7 +111,12 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ("notional_per_lot", pa.float64()),
     ),
     "asset_prices": _schema(
-        ("asset", pa.string()), ("decidable", pa.bool_()), ("price", pa.float64()), ("haircut", pa.float64())
+        ("asset", pa.string()),
+        ("decidable", pa.bool_()),
+        ("price", pa.float64()),
+        ("confidence_ratio", pa.float64()),
+        ("realised_vol", pa.float64()),
+        ("haircut", pa.float64()),
     ),
     "tier_changes": _schema(
         ("account", pa.string()),

@@ -294,10 +294,13 @@ def _table(title: str, words: list[str], numbers: list[str]) -> Table:
 
 
 def _show_assets(found: "Figures", suffix: str) -> None:
-    table = _table(f"equity, by asset{suffix}", ["asset"], ["cash", "positions", "price", "worth", "haircut", "counts"])
+    table = _table(
+        f"equity, by asset{suffix}", ["asset"], ["cash", "positions", "price", "vol", "worth", "haircut", "counts"]
+    )
     for it in found.assets:
         table.add_row(
-            escape(it.asset), it.cash, f"{it.positions_value:,.4f}", f"{it.price:,.4f}", f"{it.worth:,.2f}",
+            escape(it.asset), it.cash, f"{it.positions_value:,.4f}", f"{it.price:,.4f}", f"{it.realised_vol:.1%}",
+            f"{it.worth:,.2f}",
             f"{it.haircut:.1%}", f"{it.counted:,.2f}",
         )  # fmt: skip
     console.print(table)

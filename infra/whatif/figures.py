@@ -34,6 +34,8 @@ GREEK_UNITS: Final = {
 class AssetFigures:
     """One asset's part of equity.
 
+    ``haircut`` is the one in force: the confidence and the annualised realised vol of the price are in it.
+
     ``cash`` is a decimal string; ``positions_value`` in whole assets, of what settles in it; ``worth`` in the
     numeraire, of both; ``counted`` is what of it is in equity: after the haircut, all of it where it is a debt.
     """
@@ -42,6 +44,8 @@ class AssetFigures:
     cash: str
     positions_value: float
     price: float
+    confidence_ratio: float
+    realised_vol: float
     haircut: float
     worth: float
     counted: float
@@ -166,12 +170,14 @@ def _assets(scene: Scene, instant: Instant) -> list[AssetFigures]:
         if not units and asset.index not in settles:
             continue
         price, haircut = float(instant.asset_price[asset.index]), float(instant.haircut[asset.index])
+        confidence, vol = float(instant.asset_confidence[asset.index]), float(instant.realised_vol[asset.index])
         worth = (units * float(instant.asset_unit[asset.index]) + values[asset.index]) * price
         counts = worth < 0.0 or not narrow or asset.index in settles
         counted = worth if worth < 0.0 else worth * (1.0 - haircut)
         found.append(
             AssetFigures(
-                asset.asset, from_units(units, asset.decimals), values[asset.index], price, haircut, worth,
+                asset.asset, from_units(units, asset.decimals), values[asset.index], price, confidence, vol,
+                haircut, worth,
                 counted if counts else 0.0,
             )
         )  # fmt: skip

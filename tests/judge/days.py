@@ -62,6 +62,17 @@ TRADED: Final = {
 WITHDRAWN: Final = (("USDC", "1000"), ("USDC", "2500.000001"), ("BTC", "0.05"), ("USD", "10.01"))
 CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("collateral", {"haircuts": {"BTC": 0.5, "USDC": 0.02}}),
+    (
+        "collateral",
+        {
+            "default_haircut": 0.0,
+            "vol_multiple": 20.0,
+            "vol_sample_ns": SECOND_NS,
+            "vol_decay_ns": HOUR_NS,
+            "vol_haircut_max": 0.7,
+            "confidence_multiple": 5.0,
+        },
+    ),
     ("ladder", {"watch_multiple": 1.5, "takeover_multiple": 0.5}),
     ("liquidation", {"buffer": 0.5, "close_all_notional": 4_987.3}),
     ("oracle", {"sources_min": 2, "outlier_ratio": 0.3, "price_age_ns_max": 30 * MINUTE_NS}),
@@ -133,7 +144,7 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
             published_ns = time_ns + (0, 0, 50 * SECOND_NS, 2 * MINUTE_NS, -29 * MINUTE_NS, -HOUR_NS)[first % 6]
             return a_price(str(spot), source=source, confidence=str(20 * second), publish_time_ns=published_ns, **named)
         case "dollar":
-            return a_price(f"0.{90 + third % 10}", feed="USDC/USD", confidence="0", **named)
+            return a_price(f"0.{90 + third % 10}", feed="USDC/USD", confidence=f"0.0{second % 4}", **named)
         case "forward":
             return a_forward(f"{spot}.5", **dated)
         case "smile":

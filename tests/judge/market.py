@@ -37,6 +37,7 @@ from schemas.parameters import PARAMETER_SETS, CollateralParameters, OracleParam
 
 YEAR_NS = 365.0 * 86_400.0 * 1e9
 MINUTE_NS = 60_000_000_000
+DAY_NS = 86_400_000_000_000
 UNKNOWN, FRESH, STALE = "unknown", "fresh", "stale"
 
 
@@ -121,6 +122,9 @@ class Market:
     rates: dict[str, RateRecord] = field(default_factory=dict)
     marks: dict[int, dict[str, MarkRecord]] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
+    heard: set[str] = field(default_factory=set)
+    samples: dict[int, tuple[int, float]] = field(default_factory=dict)
+    variance_per_day: dict[int, float] = field(default_factory=dict)
     funding_owed: dict[int, Fraction] = field(default_factory=dict)
     priced_at_ns: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -134,10 +138,13 @@ class Market:
         """Take a frame's market records; return what falls due in it."""
         now = frame.time_ns
         due: list[Payment | FundingRecord] = []
+        self.heard.clear()
         for record in frame.market:
             self._take(record, now, due)
         for feed in self.feeds.values():
             self._aggregate(feed, now)
+        for asset in range(len(self.assets)):
+            self._sample(asset, now)
         for (underlying, _), expiry in self.expiries.items():
             spot = self.feed(underlying)
             if expiry.forward is not None and expiry.ratio is None and spot.state == FRESH:
@@ -168,6 +175,7 @@ class Market:
             in_order = before is None or record.publish_time_ns >= before.publish_time_ns
             if in_order and record.publish_time_ns <= now + MINUTE_NS:
                 feed.observations[record.source] = record
+                self.heard.add(record.feed)
         elif isinstance(record, ForwardRecord):
             expiry = self.expiries.setdefault((record.underlying, record.expiry_ns), Expiry())
             if expiry.forward is None or record.event_time_ns >= expiry.forward.event_time_ns:
@@ -233,10 +241,33 @@ class Market:
         return *self.asset_price(asset), 0.0 if name == self.numeraire else self.feed(name).confidence
 
     def haircut(self, asset: int) -> float:
-        """Return the haircut of an asset; the numeraire has none unless it is named."""
-        parameters = cast(CollateralParameters, self.parameters["collateral"])
+        """Return what is taken off an asset: its own haircut or what its vol asks for, and the oracle's doubt.
+
+        The numeraire has none unless it is named.
+        """
+        rules = cast(CollateralParameters, self.parameters["collateral"])
         name = self.assets[asset].asset
-        return parameters.haircuts.get(name, 0.0 if name == self.numeraire else parameters.default_haircut)
+        own = rules.haircuts.get(name, 0.0 if name == self.numeraire else rules.default_haircut)
+        deviation = sqrt(self.variance_per_day.get(asset, 0.0) * rules.vol_horizon_ns / DAY_NS)
+        asked = min(rules.vol_multiple * deviation, rules.vol_haircut_max)
+        return min(max(own, asked) + rules.confidence_multiple * self._asset(asset)[2], 1.0)
+
+    def _sample(self, asset: int, now: int) -> None:
+        """Let a usable price of which something was heard in this frame tell how much the asset moves."""
+        rules = cast(CollateralParameters, self.parameters["collateral"])
+        name = self.assets[asset].asset
+        feed = self.feed(name)
+        if name == self.numeraire or f"{name}/{self.numeraire}" not in self.heard or feed.state != FRESH:
+            return
+        then, price = self.samples.setdefault(asset, (now, feed.price))
+        if now - then < rules.vol_sample_ns:
+            return
+        before = self.variance_per_day.get(asset, 0.0)
+        squared = log(feed.price / price) ** 2
+        self.variance_per_day[asset] = (before * rules.vol_decay_ns + squared * DAY_NS) / (
+            rules.vol_decay_ns + now - then
+        )
+        self.samples[asset] = (now, feed.price)
 
     def _aggregate(self, feed: Feed, now: int) -> None:
         oracle = self.oracle

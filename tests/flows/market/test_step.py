@@ -480,7 +480,11 @@ def _makers(
         lambda: RateRecord("USD", source, float(rng.normal(0.03, 0.01)), at(now)),
         lambda: VolPointsRecord(underlying, at(days * DAY), source, [3e4, 6e4], [0.5, 0.6], at(now)),
         lambda: SettlementRecord(underlying, at(days * DAY), f"{spot[underlying]:.2f}"),
-        lambda: some_parameters("collateral", default_haircut=round(float(rng.random()), 3)),
+        lambda: some_parameters(
+            "collateral",
+            default_haircut=round(float(rng.random()), 3),
+            vol_multiple=float(rng.choice([0.0, 3.0, 40.0])),
+        ),
         lambda: HaltRecord(int(rng.integers(10)), bool(rng.random() < 0.5)),
         lambda: some_parameters("oracle", **parameters, sources_min=int(rng.integers(1, 3))),
     ]  # fmt: skip

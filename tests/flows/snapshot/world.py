@@ -108,6 +108,8 @@ def an_instant(frame: int, time_ns: int, *, bitcoin: float, call_decidable: bool
         asset_decidable=np.ones(3, np.bool_),
         asset_unit=np.array([10.0**-decimals for decimals in DECIMALS]),
         haircut=np.array([0.0, 0.1, 0.1]),
+        asset_confidence=np.array([0.0, 0.001, 0.001]),
+        realised_vol=np.array([0.0, 0.5, 0.75]),
         greeks=np.array(
             [[0.01, 0, 0, 0, 0], [10.0 / bitcoin, 0, 0, 0, 0], [0.04, 0.0001, 20.0, -3.0, 1.0]], dtype=np.float64
         ),
