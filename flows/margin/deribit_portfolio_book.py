@@ -16,13 +16,26 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from flows.margin.breakdown import (
+    LOSS,
+    Breakdown,
+    Part,
+    ScenarioGroup,
+    ScenarioProfit,
+    group_name,
+    grouped,
+    scenario_name,
+    worst_of,
+)
 from flows.margin.deribit_portfolio import EXTENDED_MOVES, SETTLEMENT_NS, growth, option_profits, scenarios_of
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
+from flows.market.listings import Listings
 from flows.market.valuation import YEAR_NS
 from flows.pricing.black76 import undiscounted_greeks
 from flows.pricing.grid import aligned_rows, padded
 from flows.pricing.kinds import OPTION, SPOT
+from schemas.instruments import Payoff
 from schemas.parameters import DeribitPortfolioParameters, DeribitRiskMatrix
 
 _EXTENDED: Final = len(EXTENDED_MOVES)
@@ -108,6 +121,33 @@ class DeribitPortfolioModel:
         )  # fmt: skip
         return initial, maintenance
 
+    def breakdown(
+        self, tables: DeribitPortfolioTables, parameters: DeribitPortfolioParameters, listings: Listings,
+        positions: PositionColumns, row: int,
+    ) -> Breakdown:  # fmt: skip
+        """Return the losses and shocks of every group."""
+        parts, groups = [], []
+        for g, held in grouped(positions, row, lambda i: int(tables.group[i])).items():
+            it = listings.instruments[held[0][0]]
+            table = parameters.inverse if it.payoff is Payoff.INVERSE else parameters.linear
+            scenarios = _scenarios(tables, table.get(it.underlying, parameters.default_matrix), g, held)
+            counts, loss = worst_of(scenarios)
+            numbers = tables.group_numbers[g]
+            unit, factor = float(numbers[_COIN] * numbers[_PRICE]), float(numbers[_MAINTENANCE])
+            size = abs(sum(lots * float(tables.delta[i]) for i, lots in held))
+            above = max(size - float(numbers[_SHOCK_THRESHOLD]), 0.0)
+            shock = size * min(float(numbers[_SHOCK_PER_COIN]) * above, float(numbers[_SHOCK_MAX]))
+            nets: dict[int, float] = {}
+            for i, lots in held:
+                x = int(tables.expiry[i])
+                nets[x] = nets.get(x, 0.0) + lots * float(tables.delta[i])
+            roll = sum(abs(net) * float(tables.expiry_move[x]) for x, net in nets.items())
+            of = group_name(listings, held[0][0])
+            for name, amount in ((LOSS, loss), ("roll shock", roll * unit), ("delta shock", shock * unit)):
+                parts.append(Part(name, of, amount, amount * factor))
+            groups.append(ScenarioGroup(of, scenarios, counts, factor))
+        return Breakdown(parts, groups)
+
 
 MODEL = DeribitPortfolioModel()
 
@@ -147,6 +187,24 @@ def _dense(*keys: npt.NDArray[np.integer[Any]]) -> tuple[Int64Array, Int32Array]
     rows = np.stack(keys, axis=1).astype(np.int64)
     _, firsts, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     return firsts.astype(np.int64), which.reshape(-1).astype(np.int32)
+
+
+def _scenarios(
+    tables: DeribitPortfolioTables, matrix: DeribitRiskMatrix, g: int, held: list[tuple[int, float]]
+) -> list[ScenarioProfit]:
+    """Return a group's scenarios in the numeraire, extended ones first."""
+    told = scenarios_of(matrix)
+    price = float(tables.group_numbers[g, _PRICE])
+    found = []
+    for place, s in enumerate(np.roll(np.arange(told.move.shape[0]), _EXTENDED)):
+        vol = ("down", "none", "up")[int(told.vol[s]) + 1]
+        positions = {i: lots * float(tables.vector[i, place]) * price for i, lots in held}
+        adjustment = 0.0
+        if place < _EXTENDED:
+            profit = sum(positions.values())
+            adjustment = min(profit + float(tables.dampener[g, place]) * price, 0.0) - profit
+        found.append(ScenarioProfit(scenario_name(1.0 + float(told.move[s]), vol), positions, adjustment))
+    return found
 
 
 def _matrix(columns: InstrumentColumns, parameters: DeribitPortfolioParameters, first: int) -> DeribitRiskMatrix:

@@ -20,10 +20,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from flows.margin.breakdown import (
+    LOSS,
+    Breakdown,
+    Part,
+    ScenarioGroup,
+    ScenarioProfit,
+    floors,
+    group_name,
+    grouped,
+    scenario_name,
+    worst_of,
+)
 from flows.margin.derive import YEAR_SECONDS, Options, exponentials, option_prices
 from flows.margin.derive_pmrm2 import moved_vols, static_discounts
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
+from flows.market.listings import Listings
 from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, PERPETUAL, SPOT
 from schemas.derive_parameters import DerivePmrm2Parameters
@@ -117,6 +130,32 @@ class DerivePmrm2Model:
         )  # fmt: skip
         return initial, maintenance
 
+    def breakdown(
+        self, tables: DerivePmrm2Tables, parameters: DerivePmrm2Parameters, listings: Listings,
+        positions: PositionColumns, row: int,
+    ) -> Breakdown:  # fmt: skip
+        """Return the loss of every group, and what is set aside."""
+        parts, groups = [], []
+        perpetual, option, perpetual_more, option_more = (float(it) for it in tables.contingency)
+        for g, held in grouped(positions, row, lambda i: int(tables.group[i])).items():
+            counted = [(i, lots) for i, lots in held if tables.sort[i] in (_IS_OPTION, _IS_LINEAR)]
+            if not counted:
+                continue
+            of = group_name(listings, counted[0][0])
+            scenarios = _scenarios(tables, parameters, counted)
+            counts, loss = worst_of(scenarios)
+            linear = sum(abs(lots) * float(tables.notional[i]) for i, lots in counted if tables.sort[i] == _IS_LINEAR)
+            short = _short_notional(tables, counted)
+            surplus = sum(lots * float(tables.surplus[i]) for i, lots in counted)
+            parts += [
+                Part(LOSS, of, loss * float(tables.initial_factor[g]), loss * tables.maintenance_factor),
+                Part("perpetual contingency", of, linear * (perpetual + perpetual_more), linear * perpetual),
+                Part("option contingency", of, short * (option + option_more), short * option),
+                Part("marks beyond the model's", of, surplus, surplus),
+            ]
+            groups.append(ScenarioGroup(of, scenarios, counts, tables.maintenance_factor))
+        return Breakdown(parts + floors(parts), groups)
+
 
 MODEL = DerivePmrm2Model()
 
@@ -185,6 +224,52 @@ def _tables(
                 parameters.option_initial,
             ]
         ),
+    )
+
+
+def _scenarios(
+    tables: DerivePmrm2Tables, parameters: DerivePmrm2Parameters, held: list[tuple[int, float]]
+) -> list[ScenarioProfit]:
+    """Return a group's scenarios, weighted, and the basis contingency as the last of them."""
+    places = [_MARK, _BASIS_UP, _BASIS_DOWN, *range(_SCENARIOS, _SCENARIOS + len(parameters.scenarios))]
+    expiries: dict[int, list[tuple[int, float]]] = {}
+    for i, lots in held:
+        if tables.sort[i] == _IS_OPTION:
+            expiries.setdefault(int(tables.expiry[i]), []).append((i, lots))
+    worths = {x: [sum(lots * float(tables.values[i, c]) for i, lots in them) for c in places]
+              for x, them in expiries.items()}  # fmt: skip
+    found = []
+    for s, scenario in enumerate(parameters.scenarios):
+        c, weight = _SCENARIOS + s, float(tables.weight[s])
+        positions = {i: weight * lots * float(tables.values[i, c]) for i, lots in held}
+        for x, them in expiries.items():
+            discount = float(tables.static_long[x] if worths[x][c] >= 0.0 else tables.static_short[x])
+            change = worths[x][c] * discount - worths[x][_MARK]
+            # A skew loses whichever way it moves an expiry.
+            sign = -1.0 if tables.skew[s] != 0 and change > 0.0 else 1.0
+            for i, lots in them:
+                gain = float(tables.values[i, c]) * discount - float(tables.values[i, _MARK])
+                positions[i] = sign * weight * lots * gain
+        found.append(ScenarioProfit(scenario_name(scenario.spot_multiple, scenario.vol_move, weight), positions))
+    basis = {i: 0.0 for i, _ in held}
+    for x, them in expiries.items():
+        worse = _BASIS_UP if worths[x][_BASIS_UP] <= worths[x][_BASIS_DOWN] else _BASIS_DOWN
+        if worths[x][worse] < worths[x][_MARK]:
+            for i, lots in them:
+                loss = float(tables.values[i, worse]) - float(tables.values[i, _MARK])
+                basis[i] = lots * loss * float(tables.basis_scale[x])
+    return [*found, ScenarioProfit("forwards part from spot", basis)]
+
+
+def _short_notional(tables: DerivePmrm2Tables, held: list[tuple[int, float]]) -> float:
+    """Return what short options are on, calls and puts of one strike netted where they offset each other."""
+    pairs: dict[int, list[float]] = {}
+    for i, lots in held:
+        if tables.sort[i] == _IS_OPTION:
+            pairs.setdefault(int(tables.pair[i]), [0.0, 0.0])[int(tables.call[i])] += lots * float(tables.notional[i])
+    return sum(
+        max(-(puts + calls), 0.0) if puts * calls < 0.0 else max(-puts, 0.0) + max(-calls, 0.0)
+        for puts, calls in pairs.values()
     )
 
 

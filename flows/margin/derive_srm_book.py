@@ -16,11 +16,13 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from flows.margin.breakdown import LOSS, Breakdown, Part, ScenarioGroup, ScenarioProfit, floors, group_name, grouped
 from flows.margin.derive import option_prices
 from flows.margin.derive_pmrm2_book import dense, sorts
 from flows.margin.derive_srm import isolated_charges
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
+from flows.market.listings import Listings
 from schemas.derive_parameters import DeriveSrmParameters
 
 # How an instrument counts, as ``sorts`` says.
@@ -127,8 +129,64 @@ class DeriveSrmModel:
         )  # fmt: skip
         return initial, maintenance
 
+    def breakdown(
+        self, tables: DeriveSrmTables, parameters: DeriveSrmParameters, listings: Listings,  # noqa: ARG002 - in tables
+        positions: PositionColumns, row: int,
+    ) -> Breakdown:  # fmt: skip
+        """Return what perpetuals need, and of every expiry of options the loss that counts."""
+        parts: list[Part] = []
+        groups = []
+        for (sort, _), held in grouped(positions, row, lambda i: (int(tables.sort[i]), int(tables.expiry[i]))).items():
+            of = group_name(listings, held[0][0])
+            if sort == _IS_LINEAR:
+                lone = [sum(abs(lots) * float(tables.isolated[i, side]) for i, lots in held) for side in range(2)]
+                parts.append(Part("perpetuals", of, *lone))
+            elif sort == _IS_OPTION:
+                expiry_ns = listings.instruments[held[0][0]].expiry_ns
+                assert expiry_ns is not None, "an option expires"
+                of = f"{of}, {np.datetime64(expiry_ns, 'ns').astype('datetime64[m]')}Z"
+                group, initial = _expiry_group(tables, of, held)
+                worth = sum(lots * float(tables.mark[i]) for i, lots in held)
+                counted = 0.0 if group.counts is None else group.scenarios[group.counts].profit
+                parts += [Part("marks of options", of, worth, worth), Part(LOSS, of, -initial, -counted)]
+                groups.append(group)
+            depeg = sum((abs(lots) if sort == _IS_LINEAR else max(-lots, 0.0)) * float(tables.depeg[i])
+                        for i, lots in held)  # fmt: skip
+            if depeg:
+                parts.append(Part("depeg", of, depeg, 0.0))
+        return Breakdown(parts + floors(parts), groups)
+
 
 MODEL = DeriveSrmModel()
+
+
+def _expiry_group(tables: DeriveSrmTables, of: str, held: list[tuple[int, float]]) -> tuple[ScenarioGroup, float]:
+    """Return an expiry's payoffs and what its shorts need one by one, and the profit, <= 0, that counts initially."""
+    calls = sum(lots * float(tables.forward[i]) for i, lots in held if tables.call[i] != 0)
+    uncovered_initial, uncovered = (float(rate) * min(calls, 0.0) for rate in tables.uncovered[held[0][0]])
+    prices = [0.0, *dict.fromkeys(float(tables.strike[i]) for i, _ in held)]
+    payoffs = []
+    for price in prices:
+        inside = {
+            i: lots * float(tables.size[i]) * max(
+                price - float(tables.strike[i]) if tables.call[i] != 0 else float(tables.strike[i]) - price, 0.0
+            )
+            for i, lots in held
+        }  # fmt: skip
+        payoffs.append(ScenarioProfit(f"settles at {price:g}", inside, uncovered))
+    worst = min(range(len(payoffs)), key=lambda it: payoffs[it].profit)
+    least = min(payoffs[worst].profit - uncovered, 0.0)
+    if payoffs[worst].profit > uncovered:
+        # What the options pay is no loss anywhere; uncovered calls lose beyond the last strike all the same.
+        payoffs.append(ScenarioProfit("settles where nothing is paid", {}, uncovered))
+        worst = len(payoffs) - 1
+    alone = [{i: abs(lots) * float(tables.isolated[i, side]) for i, lots in held if lots < 0.0} for side in range(2)]
+    payoffs.append(ScenarioProfit("each short option by itself", alone[1]))
+    counts: int | None = worst if payoffs[-1].profit < least + uncovered else len(payoffs) - 1
+    if payoffs[counts or 0].profit >= 0.0:
+        counts = None
+    group = ScenarioGroup(of, payoffs, counts, 1.0, "the worst settlement or each short by itself, whichever is less")
+    return group, max(sum(alone[0].values()), least + uncovered_initial)
 
 
 @njit(cache=True, error_model="numpy")

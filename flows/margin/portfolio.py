@@ -9,16 +9,30 @@
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
 
+from flows.margin.breakdown import (
+    LOSS,
+    Breakdown,
+    Part,
+    ScenarioGroup,
+    ScenarioProfit,
+    grouped,
+    scenario_name,
+    worst_of,
+)
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int32Array
+from flows.market.listings import Listings
 from flows.pricing.grid import aligned_rows, padded, scenario_profits
 from flows.pricing.kinds import OPTION, SPOT
 from flows.pricing.polynomials import fma
 from schemas.parameters import PortfolioParameters
+
+_VOLS: Final = {-1: "down", 0: "none", 1: "up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,29 @@ class PortfolioMargin:
             positions.offset, positions.count, positions.instrument, positions.lots, rows, base,
         )  # fmt: skip
         return base * tables.initial_factor, base * tables.maintenance_factor
+
+    def breakdown(
+        self, tables: PortfolioTables, parameters: PortfolioParameters, listings: Listings, positions: PositionColumns,
+        row: int,
+    ) -> Breakdown:  # fmt: skip
+        """Return losses and contingencies by underlying."""
+        parts, groups = [], []
+        factors = tables.initial_factor, tables.maintenance_factor
+        by_underlying = grouped(positions, row, lambda i: listings.instruments[i].underlying)
+        for underlying, held in by_underlying.items():
+            scenarios = [
+                ScenarioProfit(
+                    scenario_name(spot, _VOLS[vol], weight),
+                    {i: float(tables.profit[i, place]) * lots for i, lots in held},
+                )
+                for place, (spot, vol, weight) in enumerate(parameters.scenarios)
+            ]
+            counts, loss = worst_of(scenarios)
+            contingency = sum(abs(lots) * float(tables.contingency[i, 1 if lots < 0 else 0]) for i, lots in held)
+            for name, amount in ((LOSS, loss), ("contingency", contingency)):
+                parts.append(Part(name, underlying, amount * factors[0], amount * factors[1]))
+            groups.append(ScenarioGroup(underlying, scenarios, counts, tables.maintenance_factor))
+        return Breakdown(parts, groups)
 
 
 MODEL = PortfolioMargin()

@@ -14,9 +14,12 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from flows.margin.breakdown import Breakdown, Part, grouped
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
+from flows.market.listings import Listings
 from flows.pricing.kinds import OPTION, SPOT
+from schemas.instruments import InstrumentKind
 from schemas.parameters import StandardParameters
 
 _LONG_INITIAL: Final = 0
@@ -62,6 +65,26 @@ class StandardMargin:
             initial, maintenance,
         )  # fmt: skip
         return initial, maintenance
+
+    def breakdown(
+        self, tables: StandardTables, parameters: StandardParameters, listings: Listings,  # noqa: ARG002 - in tables
+        positions: PositionColumns, row: int,
+    ) -> Breakdown:  # fmt: skip
+        """Return requirements by underlying and kind."""
+        kinds = {InstrumentKind.OPTION: "options", InstrumentKind.SPOT: "spot"}
+        by_kind = grouped(
+            positions, row,
+            lambda i: (kinds.get(listings.instruments[i].kind, "linear"), listings.instruments[i].underlying),
+        )  # fmt: skip
+        parts = []
+        for (name, underlying), held in by_kind.items():
+            sums = [
+                sum(abs(lots) * float(tables.per_lot[i, side + (_SHORT_INITIAL if lots < 0 else _LONG_INITIAL)])
+                    for i, lots in held)
+                for side in range(2)
+            ]  # fmt: skip
+            parts.append(Part(name, underlying, *sums))
+        return Breakdown(parts)
 
 
 MODEL = StandardMargin()

@@ -231,6 +231,7 @@ def _show(
     suffix = ", after" if len(found) > 1 else ""
     _show_assets(last, suffix)
     _show_positions(last, suffix)
+    _show_parts(last, suffix)
     _show_scenarios(last, suffix)
     _show_greeks(last, suffix)
     console.print()
@@ -261,8 +262,8 @@ def _facts(found: "Figures", prices: "list[LiquidationPrices]", numeraire: str) 
     }
     if found.scenarios:
         facts["worst scenario"] = "; ".join(
-            f"{escape(it.underlying)} none loses" if it.worst is None
-            else f"{escape(it.underlying)} x {it.worst.spot:g}, vol {it.worst.vol}: {it.worst.profit:,.2f}"
+            f"{escape(it.of)}: " + ("none loses" if it.counts is None
+                                    else f"{escape(it.counts.scenario)}: {it.counts.profit:,.2f}")
             for it in found.scenarios
         )  # fmt: skip
     for it in prices:
@@ -323,17 +324,31 @@ def _show_positions(found: "Figures", suffix: str) -> None:
     console.print(table)
 
 
+def _show_parts(found: "Figures", suffix: str) -> None:
+    if not found.parts:
+        return
+    table = _table(f"margins, by part{suffix}", ["part", "of"], ["initial", "maintenance"])
+    for it in found.parts:
+        if it.initial == it.maintenance == 0.0:
+            continue
+        table.add_row(escape(it.name), escape(it.of), f"{it.initial:,.2f}", f"{it.maintenance:,.2f}")
+    console.print(table)
+
+
 def _show_scenarios(found: "Figures", suffix: str) -> None:
     for it in found.scenarios or []:
+        adjusted = any(scenario.adjustment for scenario in it.all)
+        held = list(dict.fromkeys(name for scenario in it.all for name in scenario.positions))
         table = _table(
-            f"{it.underlying}: (loss {it.loss:,.2f} + contingency {it.contingency:,.2f}) x {it.factor:g}{suffix}",
-            ["scenario"], ["profit", *(it.all[0].positions if it.all else ())],
+            f"{it.of}: loss {it.loss:,.2f} x {it.factor:g}; {it.rule}{suffix}", ["scenario"],
+            ["profit", *held, *(["adjustment"] if adjusted else [])],
         )  # fmt: skip
         for scenario in it.all:
+            shown = [f"{scenario.positions.get(name, 0.0) + 0.0:,.2f}" for name in held]
             table.add_row(
-                f"x {scenario.spot:g}, vol {scenario.vol}, weight {scenario.weight:g}", f"{scenario.profit:,.2f}",
-                *(f"{profit + 0.0:,.2f}" for profit in scenario.positions.values()),
-                style="red" if scenario is it.worst else None,
+                escape(scenario.scenario), f"{scenario.profit + 0.0:,.2f}", *shown,
+                *([f"{scenario.adjustment + 0.0:,.2f}"] if adjusted else []),
+                style="red" if scenario is it.counts else None,
             )  # fmt: skip
         console.print(table)
 

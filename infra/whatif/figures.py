@@ -3,31 +3,22 @@
 1. Equity is the sum of what counts of each asset. Maintenance margin is the sum of the positions' steps: what each adds
    to those before it, in instrument order. Both are the engine's numbers of hypothetical accounts, taken apart.
 2. Where positions offset each other a step depends on the order; ``alone`` and ``marginal`` do not, and do not add up.
-3. Greeks are those of the snapshot tables, by underlying, and hold the settlement asset's own price fixed.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from flows.liquidation.ladder import tiers
+from flows.margin.breakdown import Part
 from flows.market.instant import Instant
-from infra.whatif.scenarios import UnderlyingScenarios, scenarios_of
+from infra.whatif.greeks import GreekFigures, position_greeks, underlying_greeks
+from infra.whatif.scenarios import GroupFigures, breakdown_of
 from infra.whatif.scene import Holdings, Numbers, Scene, WhatIfError
 from schemas.instruments import MarginMode
 from schemas.money import decimal_parts, from_units
 from schemas.results import Tier
-
-GREEKS: Final = ("delta_per_price", "gamma_per_price_squared", "vega_per_vol", "theta_per_day", "rho_per_rate")
-# What a Greek is per, in words; {0} is the numeraire, {1} the underlying.
-GREEK_UNITS: Final = {
-    "delta_per_price": "{0} per 1.00 of the price of {1}",
-    "gamma_per_price_squared": "{0} per 1.00 squared of the price of {1}",
-    "vega_per_vol": "{0} per 1.00 of vol (100 vol points)",
-    "theta_per_day": "{0} per day",
-    "rho_per_rate": "{0} per 1.00 of rate (100 %)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +66,11 @@ class PositionFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class GreekFigures:
-    """Greeks of all positions on one underlying."""
-
-    underlying: str
-    delta_per_price: float
-    gamma_per_price_squared: float
-    vega_per_vol: float
-    theta_per_day: float
-    rho_per_rate: float
-    units: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Figures:
     """Everything that is said of a scene; money in the numeraire.
 
-    ``scenarios`` is None where the margin model has none, or does not say which.
+    ``parts`` are what both margins are made of, and ``scenarios`` those behind them; both None where the margin model
+    does not say.
     """
 
     health: float
@@ -102,7 +81,8 @@ class Figures:
     tier: str
     assets: list[AssetFigures]
     positions: list[PositionFigures]
-    scenarios: list[UnderlyingScenarios] | None
+    parts: list[Part] | None
+    scenarios: list[GroupFigures] | None
     greeks: list[GreekFigures]
 
 
@@ -128,6 +108,8 @@ def figures(scene: Scene) -> Figures:
     tier = tiers(
         np.array([now.equity]), np.array([now.initial_margin]), np.array([now.maintenance_margin]), instant.ladder
     )
+    greeks = position_greeks(scene, instant)
+    made_of = breakdown_of(scene, instant, now)
     return Figures(
         health=now.health,
         equity=now.equity,
@@ -136,9 +118,10 @@ def figures(scene: Scene) -> Figures:
         free_margin=now.equity - now.initial_margin,
         tier=Tier(int(tier[0])).name.lower(),
         assets=_assets(scene, instant),
-        positions=_positions(scene, instant),
-        scenarios=scenarios_of(scene, instant),
-        greeks=_greeks(scene, instant),
+        positions=_positions(scene, instant, greeks),
+        parts=None if made_of is None else made_of.parts,
+        scenarios=None if made_of is None else made_of.scenarios,
+        greeks=underlying_greeks(scene, greeks),
     )
 
 
@@ -184,7 +167,7 @@ def _assets(scene: Scene, instant: Instant) -> list[AssetFigures]:
     return found
 
 
-def _positions(scene: Scene, instant: Instant) -> list[PositionFigures]:
+def _positions(scene: Scene, instant: Instant, greeks: list[dict[str, float]]) -> list[PositionFigures]:
     held = scene.holdings.lots
     if not held:
         return []
@@ -216,9 +199,7 @@ def _positions(scene: Scene, instant: Instant) -> list[PositionFigures]:
                 value=float(instant.value[index]) * lots * float(instant.asset_price[asset]),
                 initial_margin=initial[place],
                 maintenance_margin=maintenance[place],
-                greeks={
-                    name: float(each) * lots for name, each in zip(GREEKS, instant.greeks[index], strict=True)
-                },
+                greeks=greeks[place],
             )
         )  # fmt: skip
     return found
@@ -227,20 +208,3 @@ def _positions(scene: Scene, instant: Instant) -> list[PositionFigures]:
 def _quantity(scene: Scene, instrument: int, lots: int) -> str:
     units, decimals = decimal_parts(scene.registry.tradable(instrument).record.lot_size)
     return from_units(lots * units, decimals)
-
-
-def _greeks(scene: Scene, instant: Instant) -> list[GreekFigures]:
-    sums: dict[str, list[float]] = {}
-    for index, lots in scene.holdings.lots:
-        total = sums.setdefault(scene.instrument(index).underlying, [0.0] * len(GREEKS))
-        for place in range(len(GREEKS)):
-            total[place] += float(instant.greeks[index, place]) * lots
-    numeraire = scene.market.numeraire
-    return [
-        GreekFigures(
-            underlying=underlying,
-            **dict(zip(GREEKS, total, strict=True)),
-            units={name: unit.format(numeraire, underlying) for name, unit in GREEK_UNITS.items()},
-        )
-        for underlying, total in sums.items()
-    ]

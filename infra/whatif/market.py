@@ -105,6 +105,10 @@ class MovableMarket:
         frame = frame_of([*sets], time_ns=self.time_ns, number=self._instant.frame + 1)
         return MovableMarket(market, market.step(frame), self.model, self._models)
 
+    def input_of(self, instrument: int, row: int) -> float:
+        """Return an input of an instrument that no move changes; ``row`` as in ``flows.market.columns``."""
+        return float(self._reals[row, instrument])
+
     def price_of(self, name: str) -> float:
         """Return what a move of a name multiplies: its price in the numeraire, 0.0 where nothing tells one.
 

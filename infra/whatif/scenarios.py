@@ -1,76 +1,89 @@
-"""Which scenario is the worst, and what each position loses in it: of models that work by scenarios.
+"""What a requirement is made of, and what each position gains in each scenario: of models that can say so.
 
-1. The numbers are read from the margin model's own tables of the instant; nothing is priced here.
-2. For ``tidegate-portfolio``, the losses in the worst scenarios and the contingencies, times the model's factor, add up
-   to its maintenance margin.
+1. The numbers are the margin model's own (``flows.margin.breakdown``), read from its tables of the instant.
+2. Parts add up to both margins. What a model does not name is a part of its own, so that nothing is hidden.
 """
 
 from dataclasses import dataclass
+from math import isclose
+from typing import Final
 
-from flows.margin.portfolio import PortfolioTables
+from flows.margin.breakdown import ExplainedMarginModel, Part, ScenarioGroup, ScenarioProfit
 from flows.market.instant import Instant
-from infra.whatif.scene import Scene
-from schemas.parameters import PortfolioParameters
+from infra.whatif.scene import Numbers, Scene
+
+UNNAMED: Final = "not named by the model"
+# Parts are sums in another order than the margin that they add up to.
+_RELATIVE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class ScenarioProfit:
-    """One scenario: ``profit`` in the numeraire, weighted, negative for a loss.
+class ScenarioFigures:
+    """One scenario: ``profit`` in the numeraire, as the model counts it, negative for a loss.
 
-    ``spot`` and ``vol`` say how the market moves: a multiple, and down, none or up.
+    It is the sum of ``positions``, by instrument, and of ``adjustment``: what the model does to their sum.
     """
 
-    spot: float
-    vol: str
-    weight: float
+    scenario: str
     profit: float
     positions: dict[str, float]
+    adjustment: float
 
 
 @dataclass(frozen=True, slots=True)
-class UnderlyingScenarios:
-    """An underlying's part of maintenance margin: ``(loss + contingency) × factor``.
+class GroupFigures:
+    """The scenarios of what is judged by them together; ``of`` names it, and its ``scenario loss`` among the parts.
 
-    ``worst`` is None where no scenario loses anything; ``all`` are in the order of the parameters.
+    ``counts`` is the scenario whose loss, times ``factor``, is in maintenance margin, chosen as ``rule`` says; None
+    where none loses.
     """
 
-    underlying: str
-    worst: ScenarioProfit | None
+    of: str
+    rule: str
+    counts: ScenarioFigures | None
     loss: float
-    contingency: float
     factor: float
-    all: list[ScenarioProfit]
+    all: list[ScenarioFigures]
 
 
-_VOLS = {-1: "down", 0: "none", 1: "up"}
+@dataclass(frozen=True, slots=True)
+class BreakdownFigures:
+    """Both margins by named parts, and the scenarios behind them; no scenarios where the model has none."""
+
+    parts: list[Part]
+    scenarios: list[GroupFigures]
 
 
-def scenarios_of(scene: Scene, instant: Instant) -> list[UnderlyingScenarios] | None:
-    """Return the scenarios of each underlying that is held; None where the model's are not known here."""
-    tables = instant.margin_tables[scene.model.name]
-    parameters = scene.market.parameters(scene.model.name)
-    if not isinstance(tables, PortfolioTables) or not isinstance(parameters, PortfolioParameters):
+def breakdown_of(scene: Scene, instant: Instant, now: Numbers) -> BreakdownFigures | None:
+    """Return what the numbers of a scene's account at an instant are made of; None where the model does not say."""
+    model = scene.model
+    if not isinstance(model, ExplainedMarginModel):
         return None
-    held: dict[str, list[tuple[int, int]]] = {}
-    for index, lots in scene.holdings.lots:
-        held.setdefault(scene.instrument(index).underlying, []).append((index, lots))
-    return [_of(scene, tables, parameters, name, positions) for name, positions in held.items()]
-
-
-def _of(
-    scene: Scene,
-    tables: PortfolioTables,
-    parameters: PortfolioParameters,
-    underlying: str,
-    positions: list[tuple[int, int]],
-) -> UnderlyingScenarios:
-    found = []
-    for place, (spot, vol, weight) in enumerate(parameters.scenarios):
-        parts = {scene.instrument(i).instrument: float(tables.profit[i, place]) * lots for i, lots in positions}
-        found.append(ScenarioProfit(spot, _VOLS[vol], weight, sum(parts.values()), parts))
-    worst = min(found, key=lambda it: it.profit)
-    contingency = sum(abs(lots) * float(tables.contingency[index, 1 if lots < 0 else 0]) for index, lots in positions)
-    loses = worst.profit < 0.0
-    return UnderlyingScenarios(
-        underlying, worst if loses else None, max(-worst.profit, 0.0), contingency, tables.maintenance_factor, found
+    book, rows = scene.book([scene.holdings])
+    listings = scene.market.listings
+    found = model.breakdown(
+        instant.margin_tables[model.name], scene.market.parameters(model.name), listings, book.positions, int(rows[0])
     )
+    names = [it.instrument for it in listings.instruments]
+    return BreakdownFigures([*found.parts, *_unnamed(found.parts, now)], [_group(it, names) for it in found.groups])
+
+
+def _unnamed(parts: list[Part], now: Numbers) -> list[Part]:
+    initial = now.initial_margin - sum(it.initial for it in parts)
+    maintenance = now.maintenance_margin - sum(it.maintenance for it in parts)
+    size = max((abs(number) for it in parts for number in (it.initial, it.maintenance)), default=0.0)
+    named = isclose(initial, 0.0, abs_tol=_RELATIVE * size) and isclose(maintenance, 0.0, abs_tol=_RELATIVE * size)
+    return [] if named else [Part(UNNAMED, "", initial, maintenance)]
+
+
+def _group(group: ScenarioGroup, names: list[str]) -> GroupFigures:
+    figures = [_scenario(it, names) for it in group.scenarios]
+    counts = None if group.counts is None else figures[group.counts]
+    return GroupFigures(
+        group.of, group.rule, counts, 0.0 if counts is None else -counts.profit, group.factor, figures
+    )  # fmt: skip
+
+
+def _scenario(scenario: ScenarioProfit, names: list[str]) -> ScenarioFigures:
+    positions = {names[index]: profit for index, profit in scenario.positions.items()}
+    return ScenarioFigures(scenario.name, scenario.profit, positions, scenario.adjustment)

@@ -114,22 +114,6 @@ def test_parts_add_up(perpetual: str, calls: int, model: str) -> None:
         assert sum(it.step for it in shares) == pytest.approx(total, abs=1e-6)
 
 
-@settings(max_examples=25)
-@given(perpetual=quantities, calls=st.integers(-200, 200).filter(bool))
-def test_scenarios_add_up_to_maintenance(perpetual: str, calls: int) -> None:
-    """Fails where the worst scenario that is shown is not the one that decided."""
-    scene = a_scene([a_perpetual(perpetual), a_call(f"{calls / 100:.2f}")], model="tidegate-portfolio")
-
-    found = figures(scene)
-
-    assert found.scenarios is not None
-    assert sum((it.loss + it.contingency) * it.factor for it in found.scenarios) == pytest.approx(
-        found.maintenance_margin, abs=1e-6
-    )
-    for it in found.scenarios:
-        assert it.worst is None or sum(it.worst.positions.values()) == pytest.approx(-it.loss, abs=1e-6)
-
-
 def test_another_set_of_parameters() -> None:
     """Fails where a set in the file changes nothing, or is not the one that is returned."""
     scene = a_scene([a_perpetual("0.5")], parameters={"tidegate-standard": {"linear_maintenance": 0.1}})
@@ -237,3 +221,37 @@ def test_a_discounted_option_by_hand() -> None:
     assert found.positions[0].mark_price == pytest.approx(
         exp(-0.05 * years) * black(60_500, 70_000, 0.6, years), rel=1e-9
     )
+
+
+@pytest.mark.parametrize("payoff", ["linear", "inverse"])
+def test_vanna_and_volga_are_what_vega_gains(payoff: str) -> None:
+    """Fails where a second derivative is not the difference of vegas in markets moved a little either way."""
+    settles = "USDC" if payoff == "linear" else "BTC"
+    option = {
+        "instrument": "C", "kind": "option", "underlying": "BTC", "quote": "USDC", "settlement_asset": settles,
+        "payoff": payoff, "tick_size": "0.0001", "lot_size": "0.01", "strike": "66000", "option_type": "call",
+        "expiry": "2026-03-27T08:00Z",
+    }  # fmt: skip
+    smile = {"underlying": "BTC", "expiry": "2026-03-27T08:00Z", "points": [{"strike": "66000", "implied_vol": "0.6"}]}
+    market = {"prices": {"BTC": "60000"}, "smiles": [smile], "rates": {"USDC": "0.05"}}
+    account = {
+        "margin_model": "tidegate-standard",
+        "balances": {"BTC": "1"},
+        "positions": [a_call("-3") | {"instrument": "C"}],
+    }
+    scene = a_scene(instruments=[option], market=market, account=account)
+    step = 1e-4
+
+    def vega(**move: float) -> float:
+        moved = scene.changed([], [], {"BTC": Move(**move)})
+        # Coins that it settles in are held at their price.
+        coin = 1.0 if payoff == "linear" else move.get("spot", 1.0)
+        return figures(moved).greeks[0].vega_per_vol / coin
+
+    (found,) = figures(scene).greeks
+
+    vanna = (vega(spot=1 + step) - vega(spot=1 - step)) / (2 * step * 60_000.0)
+    volga = (vega(vol=1 + step) - vega(vol=1 - step)) / (2 * step * 0.6)
+    assert found.vanna_per_price_vol == pytest.approx(vanna, rel=1e-6)
+    assert found.volga_per_vol_squared == pytest.approx(volga, rel=1e-6)
+    assert "vol" in found.units["vanna_per_price_vol"]
