@@ -211,6 +211,19 @@ class FillBusted(Event, frozen=True, kw_only=True, tag="fill.busted"):
     fill_id: Id
 
 
+class OrdersOpen(Event, frozen=True, kw_only=True, tag="orders.open"):
+    """What an account's open orders in an instrument have left to buy and to sell.
+
+    Replaces what was told before of this account and instrument; both ``"0"`` says that none are open. Fills change
+    nothing here: the venue says what remains. Spot orders are not margined.
+    """
+
+    account: Id
+    instrument: Id
+    buys: Decimal
+    sells: Decimal
+
+
 class WithdrawalRequested(Event, frozen=True, kw_only=True, tag="withdrawal.requested"):
     """A customer asks for collateral back; decided at this place in the order, against initial margin."""
 
@@ -237,6 +250,7 @@ AnyEvent = (
     | Collateral
     | Fill
     | FillBusted
+    | OrdersOpen
     | WithdrawalRequested
 )
 
@@ -258,6 +272,7 @@ EVENT_TYPES: Final[tuple[type[Event], ...]] = (
     Collateral,
     Fill,
     FillBusted,
+    OrdersOpen,
     WithdrawalRequested,
 )
 TYPE_RANK: Final[dict[type[Event], int]] = {kind: rank for rank, kind in enumerate(EVENT_TYPES)}

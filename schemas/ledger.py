@@ -57,12 +57,16 @@ class LegKind(IntEnum):
     WITHDRAWAL = 5
     # The base asset of a spot fill (the quote asset is its FILL leg, with no lots).
     SPOT_BASE = 6
+    # Lots (>= 0) that one side of the account's open orders in an instrument has left, instead of those told before.
+    # An event tells both sides, each in a leg of its own, so that every column of a leg keeps its one meaning.
+    OPEN_ORDERS = 7
 
 
 class LegFlag(IntEnum):
     """Bits of a leg's ``flags``."""
 
     LIQUIDATION = 1
+    # The buyer's side of a trade, or the buys among open orders.
     BUYER = 2
 
 

@@ -21,6 +21,7 @@ from schemas.events import (
     OraclePrice,
     OracleRate,
     OracleVol,
+    OrdersOpen,
     ParametersChanged,
     RulesChanged,
     SettlementPrice,
@@ -294,6 +295,21 @@ def a_fill(
 def a_bust(fill_id: str = "fill-1", *, number: int = 1, time_ns: int = TIME_NS) -> FillBusted:
     """Return the undoing of a fill."""
     return FillBusted(**_named("busts", number, time_ns), fill_id=fill_id)
+
+
+def open_orders(
+    buys: str = "0",
+    sells: str = "0",
+    *,
+    account: str = "alice",
+    instrument: str = "BTC-PERP",
+    number: int = 1,
+    time_ns: int = TIME_NS,
+) -> OrdersOpen:
+    """Return what is left of an account's open orders in an instrument."""
+    return OrdersOpen(
+        **_named("orders", number, time_ns), account=account, instrument=instrument, buys=buys, sells=sells
+    )
 
 
 def a_withdrawal(

@@ -30,6 +30,7 @@ def every_builder() -> list[Event]:
         builders.a_transfer(),
         builders.a_fill(),
         builders.a_bust(),
+        builders.open_orders(),
         builders.a_withdrawal(),
         *builders.a_venue(),
     ]

@@ -31,6 +31,7 @@ from flows.intake.registry import (
     MarketEntry,
     Movement,
     ObservationKey,
+    OrdersLeft,
     Registry,
     RegistryState,
     Tradable,
@@ -38,9 +39,9 @@ from flows.intake.registry import (
     TransferStatus,
 )
 from schemas.checkpoint import open_envelope, seal_envelope
-from schemas.events import Collateral, Event, Fill, FillBusted, WithdrawalRequested
+from schemas.events import Collateral, Event, Fill, FillBusted, OrdersOpen, WithdrawalRequested
 from schemas.failures import DeadLetter, FailureReason, Origin, Refused
-from schemas.ids import BRIDGE_NUMBER
+from schemas.ids import BRIDGE_NUMBER, HOUSE_NUMBER
 from schemas.instruments import InstrumentKind
 from schemas.ledger import (
     GENESIS_HEAD,
@@ -61,12 +62,13 @@ HEARTBEATS_MAX: Final = 10
 _NOUN: Final = "intake"
 _VERSION: Final = 1
 _WITH_FILL_ID: Final = frozenset((Fill, FillBusted))
-_ACCOUNT_EVENTS: Final = frozenset((Fill, FillBusted, Collateral, WithdrawalRequested))
+_ACCOUNT_EVENTS: Final = frozenset((Fill, FillBusted, OrdersOpen, Collateral, WithdrawalRequested))
 # Plain integers: arithmetic on enum members costs more than packing a leg.
 _BUYER: Final = int(LegFlag.BUYER)
 _FILL: Final = int(LegKind.FILL)
 _BUST: Final = int(LegKind.BUST)
 _SPOT_BASE: Final = int(LegKind.SPOT_BASE)
+_OPEN_ORDERS: Final = int(LegKind.OPEN_ORDERS)
 _SHARDS_MAX: Final = 0xFFFF
 _FOREVER: Final = 2**63 - 1
 _BUSTED: Final = 1
@@ -86,6 +88,7 @@ class Counts:
     busts: int = 0
     transfers: int = 0
     withdrawals: int = 0
+    open_orders: int = 0
     market_records: int = 0
     account_records: int = 0
     frames: int = 0
@@ -109,8 +112,8 @@ class IntakeOut:
 
 # A fill as its row keeps it, behind key and time.
 FillNumbers = tuple[int, int, int, int, int, int, int, int, int]
-# What an event does: a market record, a fill, the row of a fill to undo, a movement of money.
-_Entry = MarketEntry | Trade | bytes | Movement
+# What an event does: a market record, a fill, the row of a fill to undo, a movement of money, open orders.
+_Entry = MarketEntry | Trade | bytes | Movement | OrdersLeft
 
 
 class _OpenFrame(msgspec.Struct, array_like=True):
@@ -289,6 +292,8 @@ class Intake:
                 self._take_fill(event, cast(Trade, entry), fill_key)
             elif isinstance(event, FillBusted):
                 self._take_bust(event, cast(bytes, entry), fill_key)
+            elif isinstance(event, OrdersOpen):
+                self._take_open_orders(event, cast(OrdersLeft, entry))
             else:
                 self._take_movement(event, cast(Movement, entry))
             positions[stream.name] = position
@@ -332,6 +337,8 @@ class Intake:
             check_new_id(event.fill_id)
             self._registry.admit(event, trade)
             return trade
+        if isinstance(event, OrdersOpen):
+            return self._registry.open_orders(event, time_ns)
         if isinstance(event, Collateral):
             return self._registry.collateral(event, time_ns)
         if isinstance(event, WithdrawalRequested):
@@ -400,6 +407,21 @@ class Intake:
         )
         self._references.append(event.fill_id)
         self._out.counts.busts += 1
+
+    def _take_open_orders(self, event: OrdersOpen, left: OrdersLeft) -> None:
+        self._join_account()
+        record = left.tradable.record
+        for flags, lots in ((_BUYER, left.buys), (0, left.sells)):
+            self._legs.append(
+                LEG_PACKING.pack(
+                    len(self._legs), len(self._references), _OPEN_ORDERS, flags, record.settlement_asset,
+                    left.holder.number, record.index, HOUSE_NUMBER, lots, 0, 0, 0, event.event_time_ns,
+                )
+            )  # fmt: skip
+            self._shards.append(left.holder.shard)
+        self._references.append(event.event_id)
+        self._out.counts.open_orders += 1
+        self._out.counts.account_records += 2
 
     def _take_movement(self, event: Event, movement: Movement) -> None:
         self._registry.remember(movement)

@@ -38,6 +38,7 @@ from schemas.events import (
     OraclePrice,
     OracleRate,
     OracleVol,
+    OrdersOpen,
     ParametersChanged,
     RulesChanged,
     SettlementPrice,
@@ -167,6 +168,16 @@ class Movement:
     was_confirmed: bool
     name: str
     after: "Transfer | Withdrawal"
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersLeft:
+    """Open orders of an account in an instrument, in lots."""
+
+    holder: Holder
+    tradable: Tradable
+    buys: int
+    sells: int
 
 
 class RegistryState(msgspec.Struct, array_like=True):
@@ -511,6 +522,44 @@ class Registry:
     def shard(self, number: int) -> int:
         """Return the shard of an account number, -1 for the house."""
         return -1 if number == HOUSE_NUMBER else self._by_number[number - FIRST_ACCOUNT_NUMBER].shard
+
+    # ---- open orders
+
+    def open_orders(self, event: OrdersOpen, ledger_time_ns: int) -> OrdersLeft:
+        """Return what is left of an account's open orders in lots; it is remembered by the book, and not here.
+
+        That there are none is taken of an instrument that has expired, too: it is so already.
+
+        Raises
+        ------
+        Refused : unknown names, no whole lots, or an instrument that the account cannot trade.
+        """
+        check_id(event.account)
+        check_id(event.instrument)
+        for text in (event.buys, event.sells):
+            if decimal_parts(text)[0] < 0:
+                raise _bad_value(f"open orders of {text} are negative")
+        holder = self._holders.get(event.account)
+        if holder is None:
+            raise _unknown_account(event.account)
+        tradable = self._instrument(event.instrument)
+        record = tradable.record
+        if tradable.kind is InstrumentKind.SPOT:
+            raise _bad_value(f"{event.instrument} is spot: its orders are covered by balances, not margined")
+        buys, sells = (
+            _whole(text, tradable.lot_factor, tradable.lots, FailureReason.OFF_LOT, record.lot_size)
+            for text in (event.buys, event.sells)
+        )
+        if (buys or sells) and record.expiry_ns is not None and ledger_time_ns >= record.expiry_ns:
+            raise Refused(FailureReason.INSTRUMENT_EXPIRED, f"{event.instrument} has expired: nothing is open there")
+        if holder.record is None:
+            raise Refused(FailureReason.SYSTEM_ACCOUNT, f"{event.account} is a system account")
+        if (buys or sells) and holder.isolated and holder.bound_to not in (None, record.underlying):
+            raise Refused(
+                FailureReason.ISOLATED_ACCOUNT,
+                f"{event.account} is isolated and trades {holder.bound_to}, not {record.underlying}",
+            )
+        return OrdersLeft(holder, tradable, buys, sells)
 
     # ---- transfers and withdrawals
 

@@ -32,9 +32,7 @@ class PositionColumns:
 
     def places(self, rows: Int64Array) -> Int64Array:
         """Return where the positions of some rows stand, row after row."""
-        offset, count = self.offset[rows], self.count[rows]
-        before = np.cumsum(count) - count
-        return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
+        return _places(self.offset[rows], self.count[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,15 @@ class OpenOrders:
     instrument: UInt32Array
     buys: Int64Array
     sells: Int64Array
+
+    def places(self, rows: Int64Array) -> Int64Array:
+        """Return where the open orders of some rows stand, row after row."""
+        return _places(self.offset[rows], self.count[rows])
+
+
+def _places(offset: Int64Array, count: Int64Array) -> Int64Array:
+    before = np.cumsum(count) - count
+    return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
 
 
 class MarginModel(Protocol):

@@ -5,7 +5,9 @@
    part of the account's own shard, so every record closes within its shard.
 3. An account's positions are contiguous, rising by instrument, never zero: sums over them have one order.
 4. Overflow of a signed 64-bit integer raises ``BookOverflow``: it never wraps.
-5. The journal holds every change of an integer since the last barrier; netting it gives the period's deltas.
+5. Open orders, which traders have resting at the venue, are none of liquidation's orders: they stand apart, in
+   ``flows.risk.open_orders``, and move nothing. With either side filled, every position fits 64 bits.
+6. The journal holds every change of an integer since the last barrier; netting it gives the period's deltas.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,14 +16,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from flows.margin.model import PositionColumns
+from flows.margin.model import OpenOrders, PositionColumns
 from flows.market.listings import Account
 from flows.risk.booking import ENTRIES_A_LEG, OVERFLOW, apply_legs, hash_rows, holders_of, pay_holders
+from flows.risk.open_orders import OpenOrderColumns
+from flows.risk.shard_state import SHARD_VERSION, ShardRows, ShardState
 from flows.settlement.netting import summed
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ids import BRIDGE_NUMBER, FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS, shard_of
 from schemas.instruments import MarginMode
-from schemas.ledger import Legs
+from schemas.ledger import LegKind, Legs
 from schemas.results import DELTA, DeltaKind, Deltas
 
 Int64Array = npt.NDArray[np.int64]
@@ -30,12 +34,12 @@ UInt64Array = npt.NDArray[np.uint64]
 BoolArray = npt.NDArray[np.bool_]
 
 _PARTS = len(SYSTEM_ACCOUNTS)
-_SHARD_VERSION = 1
 _ROWS_MIN = 64
 _POOL_MIN = 256
 _JOURNAL_MIN = 1024
 _ASSET = int(DeltaKind.ASSET)
 _BRIDGE = int(BRIDGE_NUMBER)
+_OPEN_ORDERS = int(LegKind.OPEN_ORDERS)
 
 
 class BookOverflow(Exception):  # noqa: N818 - an invariant of ours, halted on
@@ -86,7 +90,8 @@ class Book:
         self._row_of = np.full(_ROWS_MIN, -1, np.int64)
         self._journal = np.zeros(_JOURNAL_MIN, DELTA)
         self._journal_used = np.zeros(1, np.int64)
-        # Open orders whose position vanished: [row, instrument, lots], to be cancelled by the next decision.
+        self._open_orders = OpenOrderColumns()
+        # Liquidation orders whose position vanished: [row, instrument, lots], to be cancelled by the next decision.
         self._orphans: list[tuple[int, int, int]] = []
         self.state_hash = np.zeros(2, np.uint64)
         for shard in self.shards:
@@ -147,6 +152,11 @@ class Book:
         return PositionColumns(
             self._offset[: self.rows], self._count[: self.rows], self.pool_instrument, self.pool_lots
         )
+
+    @property
+    def open_orders(self) -> OpenOrders | None:
+        """Traders' open orders of every row; None where there are none at all, as at venues that do not tell."""
+        return self._open_orders.columns(self.rows) if self._open_orders else None
 
     @property
     def customer_rows(self) -> Int64Array:
@@ -237,6 +247,11 @@ class Book:
     def apply(self, legs: Legs, rows: Int64Array) -> None:
         """Book account records in order; withdrawals are not among them (see ``move_cash``)."""
         self._room_in_journal(ENTRIES_A_LEG * legs.shape[0])
+        told = np.flatnonzero(legs["kind"] == _OPEN_ORDERS)
+        if told.shape[0]:
+            # Nothing else reads or moves them, so their place among the other legs is no matter.
+            self._open_orders.tell(legs[told], rows[told])
+            self._dirty[rows[told]] = True
         done = 0
         while done < legs.shape[0]:
             orphans = np.zeros((legs.shape[0], 3), np.int64)
@@ -250,6 +265,19 @@ class Book:
                 raise BookOverflow(f"account number {int(legs['account'][done])}: amount leaves 64 bits")
             if done < legs.shape[0]:
                 self._grow_pool()
+        if self._open_orders:
+            row = self._open_orders.row_that_overflows(
+                rows, self._offset, self._count, self.pool_instrument, self.pool_lots
+            )
+            if row >= 0:
+                raise BookOverflow(f"account number {int(self._account[row])}: a filled open order leaves 64 bits")
+
+    def end_open_orders(self, has_ended: BoolArray) -> Int64Array:
+        """Drop all open orders in instruments that have ended, (K,); return the rows that had some, in any order."""
+        rows = [self._open_orders.end(int(i)) for i in self._open_orders.instruments() if has_ended[i]]
+        changed = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        self._dirty[changed] = True
+        return changed
 
     def move_cash(self, row: int, asset: int, units: int) -> None:
         """Credit (or debit) a customer against its shard's part of the bridge account."""
@@ -299,7 +327,7 @@ class Book:
         self._dirty[rows] = True
 
     def take_orphans(self) -> list[tuple[int, int, int]]:
-        """Return and forget the open orders whose position vanished: (row, instrument, lots)."""
+        """Return and forget the liquidation orders whose position vanished: (row, instrument, lots)."""
         orphans, self._orphans = self._orphans, []
         return orphans
 
@@ -318,9 +346,11 @@ class Book:
         """
         first = len(self.shards) * _PARTS
         rows = np.flatnonzero(self._dirty[first : self.rows]) + first
+        told = self._open_orders.columns(self.rows if self._open_orders else 0)
         hash_rows(
             rows, self._account, self._tier, self._suspended, self._cash, self._offset, self._count,
-            self.pool_instrument, self.pool_lots, self.order_lots, self._hash, self.state_hash,
+            self.pool_instrument, self.pool_lots, self.order_lots, told.offset, told.count, told.instrument,
+            told.buys, told.sells, self._hash, self.state_hash,
         )  # fmt: skip
         self._dirty[: self.rows] = False
         return int(self.state_hash[0]), int(self.state_hash[1])
@@ -333,11 +363,13 @@ class Book:
         assert not self._orphans, "vanished orders are cancelled in the frame in which they vanish"
         rows = np.flatnonzero(self._shard[: self.rows] == shard)
         place = self.positions.places(rows)
+        told = self._open_orders.columns(self.rows)
+        told_place = told.places(rows)
         return seal_envelope(
             "book-shard",
-            _SHARD_VERSION,
+            SHARD_VERSION,
             msgspec.msgpack.encode(
-                _ShardState(
+                ShardState(
                     shard=shard,
                     shard_count=self.shard_count,
                     assets=self.assets,
@@ -353,6 +385,10 @@ class Book:
                     lots=self.pool_lots[place].tobytes(),
                     entry_cash=self.entry_cash[place].tobytes(),
                     order_lots=self.order_lots[place].tobytes(),
+                    open_count=told.count[rows].tobytes(),
+                    open_instrument=told.instrument[told_place].tobytes(),
+                    open_buys=told.buys[told_place].tobytes(),
+                    open_sells=told.sells[told_place].tobytes(),
                 )
             ),
         )
@@ -366,8 +402,7 @@ class Book:
         CheckpointError : a dump is damaged, of another version, of another ledger's shape, or given twice.
         """
         states = [
-            msgspec.msgpack.decode(open_envelope("book-shard", _SHARD_VERSION, data), type=_ShardState)
-            for data in shards
+            msgspec.msgpack.decode(open_envelope("book-shard", SHARD_VERSION, data), type=ShardState) for data in shards
         ]
         numbers = [state.shard for state in states]
         if len(set(numbers)) != len(numbers):
@@ -378,15 +413,15 @@ class Book:
             raise CheckpointError("shard checkpoints of different moments: take all from one barrier")
         for _ in range(assets.pop() if assets else 0):
             book.add_asset()
-        columns: list[_Rows] = []
+        columns: list[ShardRows] = []
         for state in states:
             if state.shard_count != shard_count or not set(state.models) <= set(models):
                 raise CheckpointError("shard checkpoint has another shard count or margin models: not this ledger's")
-            columns.append(_Rows.of(state, book.models))
+            columns.append(ShardRows(state, book.models))
         book._fill_rows(columns)
         return book
 
-    def _fill_rows(self, parts: "list[_Rows]") -> None:
+    def _fill_rows(self, parts: list[ShardRows]) -> None:
         """Lay customers out by rising number, whatever shard they come from, and the parts where they belong."""
         for part in parts:
             first = self._shard_place[part.shard] * _PARTS
@@ -403,6 +438,8 @@ class Book:
             self._suspended[row] = part.suspended[i]
             self._cash[row] = part.cash[i]
             self._put_positions(row, part, i)
+            if part.open_count[i]:
+                self._open_orders.put(row, *part.open_orders(i))
         largest = customers[-1][0] if customers else 0
         self._row_of = np.full(max(_ROWS_MIN, 2 * largest), -1, np.int64)
         first_customer = len(self.shards) * _PARTS
@@ -410,7 +447,7 @@ class Book:
         self._dirty[: self.rows] = True
         self.update_state_hash()
 
-    def _put_positions(self, row: int, part: "_Rows", i: int) -> None:
+    def _put_positions(self, row: int, part: ShardRows, i: int) -> None:
         start, count = int(part.start[i]), int(part.count[i])
         used = int(self._pool_used[0])
         while used + count > self.pool_lots.shape[0]:
@@ -422,46 +459,3 @@ class Book:
         self.order_lots[used : used + count] = part.order_lots[start : start + count]
         self._orders[row] = np.count_nonzero(self.order_lots[used : used + count])
         self._pool_used[0] = used + count
-
-
-class _ShardState(msgspec.Struct, frozen=True, array_like=True):
-    shard: int
-    shard_count: int
-    assets: int
-    models: list[str]
-    account: bytes
-    model: bytes
-    isolated: bytes
-    tier: bytes
-    suspended: bytes
-    cash: bytes
-    count: bytes
-    instrument: bytes
-    lots: bytes
-    entry_cash: bytes
-    order_lots: bytes
-
-
-class _Rows:
-    """One shard's columns, as read back."""
-
-    def __init__(self, state: _ShardState, models: Sequence[str]) -> None:
-        self.shard = state.shard
-        self.account = np.frombuffer(state.account, np.uint32)
-        translate = np.array([models.index(name) for name in state.models], np.uint8)
-        self.model = translate[np.frombuffer(state.model, np.uint8)]
-        self.isolated = np.frombuffer(state.isolated, np.bool_)
-        self.tier = np.frombuffer(state.tier, np.uint8)
-        self.suspended = np.frombuffer(state.suspended, np.bool_)
-        self.cash = np.frombuffer(state.cash, np.int64).reshape(self.account.shape[0], state.assets)
-        self.count = np.frombuffer(state.count, np.int64)
-        self.start = np.cumsum(self.count) - self.count
-        self.instrument = np.frombuffer(state.instrument, np.uint32)
-        self.lots = np.frombuffer(state.lots, np.int64)
-        self.entry_cash = np.frombuffer(state.entry_cash, np.int64)
-        self.order_lots = np.frombuffer(state.order_lots, np.int64)
-
-    @classmethod
-    def of(cls, state: _ShardState, models: Sequence[str]) -> "_Rows":
-        """Return the columns of a decoded shard."""
-        return cls(state, models)

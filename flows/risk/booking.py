@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numba import njit
 
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER
-from schemas.ledger import LegFlag, LegKind
+from schemas.ledger import NO_INSTRUMENT, LegFlag, LegKind
 from schemas.results import DeltaKind
 
 Int64Array = npt.NDArray[np.int64]
@@ -20,18 +20,22 @@ _FILL, _BUST, _TRANSFER, _SPOT_BASE = (
 )  # fmt: skip
 _LIQUIDATION = int(LegFlag.LIQUIDATION)
 _ASSET, _POSITION = int(DeltaKind.ASSET), int(DeltaKind.POSITION)
+_NO_INSTRUMENT = int(NO_INSTRUMENT)
 _FEES, _BRIDGE = int(FEES_NUMBER), int(BRIDGE_NUMBER)
 ENTRIES_A_LEG = 6  # journal entries that one leg may write
 OVERFLOW = -1
+# What fits: -2^63 does not, whose size is no 64-bit number.
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63 - 1)
 # Products at or above this, as floats, may not fit a signed 64-bit integer.
 _PRODUCT_END = 9.2e18
 
 
 @njit(cache=True)
-def _add(a: int, b: int) -> tuple[int, bool]:
-    """Return ``a + b`` and whether it stayed within 64 bits."""
-    c = a + b
-    return c, not ((a >= 0) == (b >= 0) and (c >= 0) != (a >= 0))
+def add(a: int, b: int) -> tuple[int, bool]:
+    """Return ``a + b`` and whether it stays within 64 bits; else the sum means nothing."""
+    # Asked before it is added: compilers may assume that signed sums do not wrap, and drop a check of the wrapped one.
+    fits = a <= _LARGEST - b if b >= 0 else a >= _SMALLEST - b
+    return a + b, fits
 
 
 @njit(cache=True)
@@ -45,9 +49,10 @@ def _journal_entry(journal, used, account, kind, market, amount):  # type: ignor
 
 
 @njit(cache=True)
-def _find(instruments, start, count, instrument):  # type: ignore[no-untyped-def]
+def find(instruments, start, count, instrument) -> int:  # type: ignore[no-untyped-def]
     """Return the place of an instrument among an account's, or where it would be inserted."""
-    low, high = start, start + count
+    low: int = start
+    high = start + count
     while low < high:
         middle = (low + high) // 2
         if instruments[middle] < instrument:
@@ -77,7 +82,7 @@ def _trade(  # type: ignore[no-untyped-def]
     orders, orphans, orphan_count,
 ):  # fmt: skip
     """Add ``traded`` lots; return (status, orphan count). Status 1: the pool is full and nothing was changed."""
-    place = _find(instruments, offset[row], count[row], instrument)
+    place = find(instruments, offset[row], count[row], instrument)
     if place == offset[row] + count[row] or instruments[place] != instrument:
         if count[row] == capacity[row]:
             size = max(4, 2 * capacity[row])
@@ -105,7 +110,7 @@ def _trade(  # type: ignore[no-untyped-def]
         order[place] = 0
         count[row] += 1
     before = lots[place]
-    after, fits = _add(before, traded)
+    after, fits = add(before, traded)
     if not fits:
         return OVERFLOW, orphan_count
     if before == 0 or (before > 0) == (traded > 0):
@@ -162,29 +167,29 @@ def apply_legs(  # type: ignore[no-untyped-def]
                 if status == OVERFLOW:
                     return i, orphan_count, OVERFLOW
                 _journal_entry(journal, used, account[row], _POSITION, leg.instrument, leg.lots)
-            paid, fits = _add(leg.cash, -leg.fee)
-            balance, fits2 = _add(cash[row, leg.asset], paid)
+            paid, fits = add(leg.cash, -leg.fee)
+            balance, fits2 = add(cash[row, leg.asset], paid)
             if not (fits and fits2):
                 return i, orphan_count, OVERFLOW
             cash[row, leg.asset] = balance
             _journal_entry(journal, used, account[row], _ASSET, leg.asset, paid)
             if leg.fee != 0:
                 fees = part[row] + _FEES
-                balance, fits = _add(cash[fees, leg.asset], leg.fee)
+                balance, fits = add(cash[fees, leg.asset], leg.fee)
                 if not fits:
                     return i, orphan_count, OVERFLOW
                 cash[fees, leg.asset] = balance
                 _journal_entry(journal, used, _FEES, _ASSET, leg.asset, leg.fee)
             dirty[row] = True
         elif kind in (_TRANSFER, _SPOT_BASE):
-            balance, fits = _add(cash[row, leg.asset], leg.cash)
+            balance, fits = add(cash[row, leg.asset], leg.cash)
             if not fits:
                 return i, orphan_count, OVERFLOW
             cash[row, leg.asset] = balance
             _journal_entry(journal, used, account[row], _ASSET, leg.asset, leg.cash)
             if kind == _TRANSFER:
                 bridge = part[row] + _BRIDGE
-                balance, fits = _add(cash[bridge, leg.asset], -leg.cash)
+                balance, fits = add(cash[bridge, leg.asset], -leg.cash)
                 if not fits:
                     return i, orphan_count, OVERFLOW
                 cash[bridge, leg.asset] = balance
@@ -200,7 +205,7 @@ def holders_of(rows, offset, count, instruments, instrument) -> tuple[Int64Array
     places = np.empty(rows, np.int64)
     n = 0
     for row in range(rows):
-        place = _find(instruments, offset[row], count[row], instrument)
+        place = find(instruments, offset[row], count[row], instrument)
         if place < offset[row] + count[row] and instruments[place] == instrument:
             found[n] = row
             places[n] = place
@@ -222,7 +227,7 @@ def pay_holders(  # type: ignore[no-untyped-def]
         units = held * units_per_lot
         if abs(float(held) * float(units_per_lot)) >= _PRODUCT_END:
             return paid, OVERFLOW
-        balance, fits = _add(cash[row, asset], units)
+        balance, fits = add(cash[row, asset], units)
         if not fits:
             return paid, OVERFLOW
         cash[row, asset] = balance
@@ -251,9 +256,14 @@ def _mix(h, value):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def hash_rows(  # type: ignore[no-untyped-def]
-    rows, account, tier, suspended, cash, offset, count, instruments, lots, order, hashes, total,
+    rows, account, tier, suspended, cash, offset, count, instruments, lots, order, open_offset, open_count,
+    open_instruments, buys, sells, hashes, total,
 ) -> None:  # fmt: skip
-    """Bring the hashes of rows up to date, and with them their sum over all rows, modulo 2^64."""
+    """Bring the hashes of rows up to date, and with them their sum over all rows, modulo 2^64.
+
+    Open orders stand behind a mark that no instrument has; a row without any has the hash that it would have in a
+    ledger without them.
+    """
     for row in rows:
         for half in range(2):
             h = _mix(np.uint64(half + 1), account[row])
@@ -263,5 +273,9 @@ def hash_rows(  # type: ignore[no-untyped-def]
                     h = _mix(_mix(h, np.uint64(asset)), cash[row, asset])
             for place in range(offset[row], offset[row] + count[row]):
                 h = _mix(_mix(_mix(h, np.uint64(instruments[place])), lots[place]), order[place])
+            if row < open_count.shape[0] and open_count[row] > 0:
+                h = _mix(h, np.uint64(_NO_INSTRUMENT))
+                for place in range(open_offset[row], open_offset[row] + open_count[row]):
+                    h = _mix(_mix(_mix(h, np.uint64(open_instruments[place])), buys[place]), sells[place])
             total[half] += h - hashes[row, half]
             hashes[row, half] = h

@@ -1,7 +1,8 @@
 """What accounts are worth and what they must have, at one instant.
 
 1. An account's numbers depend on the instant and on the account alone: not on which others are evaluated with it.
-2. A number that is not finite decides nothing: every comparison with NaN is false, and would read as health.
+2. Initial margin counts open orders as if the worst of them filled; equity and maintenance margin do not see them.
+3. A number that is not finite decides nothing: every comparison with NaN is false, and would read as health.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.margin.collateral import equity, undecidable
-from flows.margin.model import MarginModel
+from flows.margin.model import MarginModel, OpenOrders
+from flows.margin.open_orders import initial_with_open_orders
 from flows.market.instant import Instant
 from flows.risk.book import Book
 
@@ -41,6 +43,27 @@ def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str
             initial[chosen], maintenance[chosen] = models[name].requirements(
                 instant.margin_tables[name], positions, rows[chosen]
             )
+    if book.open_orders is not None:
+        _count_open_orders(book, book.open_orders, instant, rows, models, initial)
     worth = equity(instant, book.cash, positions, book.isolated, rows)
     finite = np.isfinite(worth) & np.isfinite(initial) & np.isfinite(maintenance)
     return Evaluation(worth, initial, maintenance, undecidable(instant, book.cash, positions, rows) | ~finite)
+
+
+def _count_open_orders(
+    book: Book,
+    open_orders: OpenOrders,
+    instant: Instant,
+    rows: Int64Array,
+    models: Mapping[str, MarginModel],
+    initial: Float64Array,
+) -> None:
+    """Raise ``initial`` of the rows that have open orders to what these need."""
+    having = np.flatnonzero(open_orders.count[rows])
+    model_of = book.model[rows[having]]
+    for index in np.unique(model_of):
+        name = book.models[index]
+        chosen = having[model_of == index]
+        initial[chosen] = initial_with_open_orders(
+            models[name], instant.margin_tables[name], book.positions, open_orders, rows[chosen], initial[chosen]
+        )

@@ -1,4 +1,7 @@
-"""One frame through the book: payments, records, withdrawals, tiers, orders.
+"""One frame through the book: payments, records, withdrawals, tiers, liquidation orders.
+
+*Liquidation orders* are what the engine wants closed, results of kind ``ORDER_…``. *Open orders* are what traders have
+resting at the venue: they come in as records, and count in initial margin.
 
 1. ``step`` is total: intake has refused what cannot be booked, and nothing is refused here. A withdrawal is decided,
    at its place in the order, and both answers are results.
@@ -17,6 +20,7 @@ import numpy.typing as npt
 from flows.liquidation.ladder import tiers
 from flows.liquidation.sizing import orders
 from flows.margin.model import MarginModel
+from flows.market.columns import NEVER_EXPIRES
 from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
@@ -112,6 +116,9 @@ class Risk:
         book = self.book
         chunks: list[Results] = []
         touched: list[Int64Array] = [np.array(opened, np.int64)] if opened else []
+        if book.open_orders is not None:
+            expiry_ns = self.market.columns.expiry_ns
+            touched.append(book.end_open_orders((expiry_ns != NEVER_EXPIRES) & (expiry_ns <= frame.time_ns)))
         for payment in instant.payments:
             asset = int(instant.settlement_asset[payment.instrument])
             holders, lots, units = book.pay(payment.instrument, asset, payment.units, closes=payment.closes)
@@ -201,7 +208,11 @@ class Risk:
         return rows
 
     def _decide_withdrawal(self, instant: Instant, leg: np.void, row: int) -> Results:
-        """Pay out if the account, without the amount, keeps its initial margin and owes nothing of the asset."""
+        """Pay out if the account, without the amount, keeps its initial margin and owes nothing of the asset.
+
+        Open orders count in initial margin at their last prices, and never suspend a liquidation; but nothing leaves
+        on prices that are not known.
+        """
         book = self.book
         asset, units = int(leg["asset"]), -int(leg["cash"])
         book.move_cash(row, asset, -units)
@@ -212,6 +223,7 @@ class Risk:
             and after.equity[0] >= after.initial_margin[0]
             and book.tier[row] < int(Tier.WARNING)
             and self._net_of_asset(instant, row, asset) >= 0.0
+            and self._open_orders_decidable(instant, only)
         )
         if not accepted:
             book.move_cash(row, asset, units)
@@ -235,6 +247,10 @@ class Risk:
         for instrument, lots in zip(held[settles], positions.lots[place][settles], strict=True):
             total += float(instant.value[instrument]) * float(lots)
         return total
+
+    def _open_orders_decidable(self, instant: Instant, row: Int64Array) -> bool:
+        told = self.book.open_orders
+        return told is None or bool(instant.value_decidable[told.instrument[told.places(row)]].all())
 
     def _publish_suspensions(self, rows: Int64Array, waits: npt.NDArray[np.bool_], chunks: list[Results]) -> None:
         book = self.book

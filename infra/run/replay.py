@@ -182,6 +182,7 @@ def summarise(options: Options, publisher: Publisher) -> dict[str, Any]:
         "busts": counts.busts,
         "transfers": counts.transfers,
         "withdrawals": counts.withdrawals,
+        "open_orders": counts.open_orders,
         "frames": counts.frames,
         "barriers": counts.barriers,
         "batches": commit.batch_number,

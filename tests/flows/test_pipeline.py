@@ -39,6 +39,7 @@ from tests.builders import (
     a_withdrawal,
     an_account,
     an_option,
+    open_orders,
 )
 from tests.flows.running import SECOND_NS, Published, arrivals, batches_of, run, some_stages
 
@@ -46,7 +47,7 @@ SNAPSHOT_NS = 60 * SECOND_NS
 
 
 def a_bad_day() -> list[Event]:
-    """Return a short log with everything in it: options, funding, a crash, a recovery, an expiry, withdrawals."""
+    """Return a short log with everything in it: a crash, a recovery, an expiry, withdrawals, open orders, and so on."""
     events = [*a_venue(), an_option(), a_future()]
     rng = np.random.Generator(np.random.PCG64(7))
     for i in range(24):
@@ -82,6 +83,16 @@ def a_bad_day() -> list[Event]:
                               instrument="BTC-20MAR26", **names)  # fmt: skip
             events.append(fill)
             number += 3
+        for place in range(2):
+            # Told anew every few seconds: some grow, some are gone, and some are open when their instrument expires.
+            instrument = ("BTC-PERP", "BTC-20MAR26", "BTC-20MAR26-50000-C")[(second + place) % 3]
+            buys, sells = f"0.{second % 4}", f"0.{(second // 4 + place) % 3}"
+            account = f"trader-{(second * 5 + place) % 24}"
+            events.append(
+                open_orders(
+                    buys, sells, account=account, instrument=instrument, number=number + place, time_ns=time_ns + 1
+                )
+            )
         if second % 15 == 7:
             events.append(a_withdrawal("1500", account=f"trader-{second % 24}", number=number, time_ns=time_ns + 2))
     events.append(a_settlement_price("43000", time_ns=EXPIRY_NS))

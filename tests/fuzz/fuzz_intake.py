@@ -19,13 +19,14 @@ import zstandard
 from flows.intake.ledger import IntakeOut
 from flows.intake.merge import order_key
 from infra.files.sources import EventLog
-from schemas.events import Collateral, Event, Fill, WithdrawalRequested
+from schemas.events import Collateral, Event, Fill, OrdersOpen, WithdrawalRequested
 from schemas.ledger import FrameKind, LegKind, check_link, decode_frame
 from tests.flows.intake.builders import (
     SECOND,
     an_intake,
     event_fill,
     event_mark,
+    event_open_orders,
     event_price,
     event_transfer,
     event_venue,
@@ -46,6 +47,7 @@ _BUILDERS: list[tuple[Callable[..., Event], str | None]] = [
     (event_fill, "fill_id"),
     (event_transfer, "transfer_id"),
     (event_withdrawal, "withdrawal_id"),
+    (event_open_orders, None),
 ]
 
 
@@ -171,7 +173,7 @@ def fuzz_round(seed: int, number: int, folder: Path) -> None:
     payloads = {letter.payload for letter in out.dead_letters}
     for event in sorted(good, key=order_key):
         assert to_line(event) not in payloads, f"refused: {event}"
-        if isinstance(event, Fill | Collateral | WithdrawalRequested):
+        if isinstance(event, Fill | Collateral | OrdersOpen | WithdrawalRequested):
             times = seen.get(event.event_id)
             assert times == 1, f"in the ledger {times} times: {event}"
     assert accepted >= len(good) + len(event_venue())

@@ -1,6 +1,7 @@
 """Days to be judged: a synthetic crash, and random short days that have every kind of record in them."""
 
 from collections.abc import Sequence
+from decimal import Decimal as ExactDecimal
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from tests.builders import (
     an_asset,
     an_inverse_perpetual,
     an_option,
+    open_orders,
     quoted_vols,
 )
 from tests.flows.running import Published, batches_of, some_stages
@@ -85,8 +87,8 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 )
 KINDS: Final = (
     *["price"] * 4, *["other price"] * 2, "dollar", "ether", "forward", "smile", "points", "mark", "mark of future",
-    "rate", "funding", "settlement", *["fill"] * 3, "liquidation", "bust", "deposit", "withdrawal", "parameters",
-    "halt", "listing", "account",
+    "rate", "funding", "settlement", *["fill"] * 3, *["open orders"] * 2, "liquidation", "bust", "deposit",
+    "withdrawal", "parameters", "halt", "listing", "account",
 )  # fmt: skip
 GAPS_NS: Final = (0, 1, SECOND_NS, SECOND_NS, 10 * SECOND_NS, MINUTE_NS, 12 * MINUTE_NS)
 
@@ -164,6 +166,13 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
             return a_settlement_price(f"{spot}.123", **dated) if time_ns >= EXPIRY_NS else a_price(str(spot), **named)
         case "fill" | "liquidation":
             return _fill(number, time_ns, first, second, third, liquidation=kind == "liquidation")
+        case "open orders":
+            instrument = tuple(TRADED)[second % len(TRADED)]
+            told = (
+                _steps(TRADED[instrument][1], (0, 1, 3, 12)[third % 4]),
+                _steps(TRADED[instrument][1], third // 4 % 3),
+            )
+            return open_orders(*told, account=trader, instrument=instrument, **named)
         case "bust":
             return a_bust(f"fill-{number - 1 - first % 6}", **named)
         case "deposit":
@@ -217,11 +226,9 @@ def _fill(number: int, time_ns: int, first: int, second: int, third: int, *, liq
     sides = (*TRADERS, *NEWCOMERS, "house")
     buyer = sides[first % 7]
     seller = sides[(first + 1 + first // 7 % 6) % 7]
-    whole, _, decimals = quantity.partition(".")
-    size = int(whole + decimals) * (1 + third % 4)
     return a_fill(
         f"0.0{third:02}" if price == 0 else str(price * (100 + third % 7 - 3) // 100),
-        f"{size / 10 ** len(decimals):g}",
+        _steps(quantity, 1 + third % 4),
         instrument=instrument,
         buyer=buyer,
         seller=seller,
@@ -231,6 +238,11 @@ def _fill(number: int, time_ns: int, first: int, second: int, third: int, *, liq
         time_ns=time_ns,
         liquidation_id=f"liquidation-{number}" if liquidation else None,
     )
+
+
+def _steps(quantity: str, count: int) -> str:
+    """Return a decimal string times a whole number, exact."""
+    return str(ExactDecimal(quantity) * count)
 
 
 def a_demo_day(*, seed: int, accounts: int, hours: float) -> Published:

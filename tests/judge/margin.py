@@ -19,6 +19,19 @@ def requirement(market: Market, model: str, positions: dict[int, int]) -> tuple[
     return portfolio(market, positions)
 
 
+def initial_with_open_orders(
+    market: Market, model: str, positions: dict[int, int], open_orders: dict[int, tuple[int, int]]
+) -> float:
+    """Return initial margin of the worst of three books: as held, all (buys, sells) bought, all of them sold."""
+    books = [positions]
+    for side, sign in ((0, 1), (1, -1)):
+        book = dict(positions)
+        for instrument, told in open_orders.items():
+            book[instrument] = book.get(instrument, 0) + sign * told[side]
+        books.append({instrument: lots for instrument, lots in book.items() if lots})
+    return max(requirement(market, model, book)[0] for book in books)
+
+
 def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:
     """Return the sums of the positions' own requirements."""
     parameters = cast(StandardParameters, market.parameters["tidegate-standard"])

@@ -8,9 +8,11 @@ booked, each withdrawal decided at its place; then *every* account is margined a
 
 1. Cash and positions are integers. Fees, transfers and withdrawals have the fees and bridge accounts against them.
 2. An account that holds what has no price keeps its tier, and says when it begins and ends to wait.
-3. A liquidation closes the same fraction of every position, rounded up to lots. One order is open a position: it is
+3. Open orders, which traders have at the venue, count in initial margin as if the worst of them filled, and in nothing
+   else. They are what was told last of an account and instrument, until that expires.
+4. A liquidation closes the same fraction of every position, rounded up to lots. One order is open a position: it is
    published when it is opened, grows or is cancelled, and shrinks silently as liquidation fills come in.
-4. ``near_ties`` names every decision that floats of another implementation may take otherwise: a number within 1e-9 of
+5. ``near_ties`` names every decision that floats of another implementation may take otherwise: a number within 1e-9 of
    its boundary, relative to what it was summed from.
 """
 
@@ -23,7 +25,7 @@ from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER
 from schemas.ledger import AccountRecord, Frame, FrameKind, LegFlag, LegKind, decode_frame
 from schemas.parameters import LadderParameters, LiquidationParameters
 from schemas.results import MARKET, DeltaKind, ResultKind, Tier
-from tests.judge.margin import requirement
+from tests.judge.margin import initial_with_open_orders, requirement
 from tests.judge.market import Market, Payment
 from tests.judge.settlement import Holdings, state_hash, state_root
 
@@ -77,6 +79,7 @@ class Account:
     cash: dict[int, int] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
     orders: dict[int, int] = field(default_factory=dict)
+    open_orders: dict[int, tuple[int, int]] = field(default_factory=dict)
     tier: Tier = Tier.HEALTHY
     suspended: bool = False
 
@@ -129,6 +132,7 @@ class Judge:
         for record in frame.market:
             if isinstance(record, AccountRecord):
                 self.accounts[record.number] = Account(record.margin_model, record.margin_mode == "isolated")
+        self._end_open_orders()
         cancelled: list[tuple[int, int, int]] = []
         for payment in payments:
             self._pay(payment, cancelled)
@@ -144,6 +148,14 @@ class Judge:
 
     def _say(self, account: int, kind: ResultKind, **fields: Any) -> None:
         self._said[account].append(Row(self._frame, self._time_ns, account, 0, kind, **fields))
+
+    def _end_open_orders(self) -> None:
+        """Drop what is open in instruments that have expired."""
+        for account in self.accounts.values():
+            for instrument in list(account.open_orders):
+                expiry_ns = self.market.instruments[instrument].expiry_ns
+                if expiry_ns is not None and expiry_ns <= self._time_ns:
+                    del account.open_orders[instrument]
 
     # -- integers ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +204,12 @@ class Judge:
             self._move(BRIDGE_NUMBER, leg.asset, -leg.cash)
         elif leg.kind == LegKind.WITHDRAWAL:
             self._decide_withdrawal(leg)
+        elif leg.kind == LegKind.OPEN_ORDERS:
+            told = self.accounts[leg.account].open_orders
+            buys, sells = told.pop(leg.instrument, (0, 0))
+            left = (leg.lots, sells) if leg.flags & LegFlag.BUYER else (buys, leg.lots)
+            if any(left):
+                told[leg.instrument] = left
 
     def _fit_order(self, leg: Leg, cancelled: list[tuple[int, int, int]]) -> None:
         """Let a liquidation fill work off the open order; cancel or shrink what no longer fits the position."""
@@ -218,7 +236,8 @@ class Judge:
         if account.positions and 0.0 < abs(net) <= TIE * gross:
             self.near_ties.append((self._frame, leg.account, "withdrawal, net of the asset"))
         covered = health.known and health.equity >= health.initial
-        accepted = covered and account.tier < Tier.WARNING and net >= 0.0
+        priced = all(self.market.worth[ordered].known for ordered in account.open_orders)
+        accepted = covered and account.tier < Tier.WARNING and net >= 0.0 and priced
         if not accepted:
             self._move(leg.account, leg.asset, units)
             self._move(BRIDGE_NUMBER, leg.asset, -units)
@@ -251,6 +270,8 @@ class Judge:
             elif not account.isolated or not account.positions or asset in settles:
                 equity += net * price * (1.0 - market.haircut(asset))
         initial, maintenance = requirement(market, account.model, account.positions)
+        if account.open_orders:
+            initial = initial_with_open_orders(market, account.model, account.positions, account.open_orders)
         return Health(known, equity, initial, maintenance, gross)
 
     def _net(self, account: Account, asset: int) -> tuple[float, float]:
@@ -299,8 +320,11 @@ class Judge:
         return tier
 
     def _tie(self, number: int, what: str, equity: float, boundary: float, health: Health) -> None:
-        # Without positions both sides are products of the same numbers, and have the same sign everywhere.
-        if self.accounts[number].positions and abs(equity - boundary) <= TIE * max(health.gross, health.initial):
+        # Without positions both sides are products of the same numbers, and have the same sign everywhere; open orders
+        # alone still sum up to an initial margin.
+        account = self.accounts[number]
+        summed = account.positions or (account.open_orders and boundary > 0.0)
+        if summed and abs(equity - boundary) <= TIE * max(health.gross, health.initial):
             self.near_ties.append((self._frame, number, what))
 
     def _order(self, number: int, health: Health) -> None:
@@ -356,8 +380,9 @@ class Judge:
             if number >= FIRST_ACCOUNT_NUMBER:
                 held = [(it, lots, account.orders.get(it, 0)) for it, lots in account.positions.items()]
                 halves = state_hash(
-                    number, tier=account.tier, suspended=account.suspended, cash=account.cash, held=held
-                )
+                    number, tier=account.tier, suspended=account.suspended, cash=account.cash, held=held,
+                    open_orders=account.open_orders,
+                )  # fmt: skip
                 for half, value in enumerate(halves):
                     totals[half] = (totals[half] + value) % 2**64
         rows, self._rows, self._changes = self._rows, [], defaultdict(int)

@@ -35,9 +35,19 @@ def _root(leaves: dict[int, bytes], height: int) -> bytes:
 
 
 def state_hash(
-    account: int, *, tier: int, suspended: bool, cash: dict[int, int], held: list[tuple[int, int, int]]
+    account: int,
+    *,
+    tier: int,
+    suspended: bool,
+    cash: dict[int, int],
+    held: list[tuple[int, int, int]],
+    open_orders: dict[int, tuple[int, int]],
 ) -> list[int]:
-    """Return the two halves of an account's hash: splitmix64 over its tier, balances, and (instrument, lots, order)."""
+    """Return the two halves of an account's hash.
+
+    splitmix64 over its tier, balances, (instrument, lots, order), and, behind 2^32 - 1, (instrument, buys, sells) of
+    its open orders, if it has any.
+    """
     halves = []
     for half in (1, 2):
         running = _mix(_mix(half, account), 2 * tier + suspended)
@@ -45,6 +55,10 @@ def state_hash(
             running = _mix(_mix(running, asset), units)
         for instrument, lots, order in sorted(held):
             running = _mix(_mix(_mix(running, instrument), lots), order)
+        if open_orders:
+            running = _mix(running, (1 << 32) - 1)
+        for instrument, (buys, sells) in sorted(open_orders.items()):
+            running = _mix(_mix(_mix(running, instrument), buys), sells)
         halves.append(running)
     return halves
 

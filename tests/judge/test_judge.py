@@ -26,7 +26,9 @@ from tests.builders import (
     a_future,
     a_price,
     a_venue,
+    a_withdrawal,
     an_option,
+    open_orders,
     quoted_vols,
 )
 from tests.flows.running import Published, run
@@ -34,10 +36,13 @@ from tests.flows.test_pipeline import a_bad_day
 from tests.judge.compare import compare
 from tests.judge.days import GAPS_NS, GENESIS, KINDS, Happening, a_demo_day, a_random_day, days
 
-# Alice is long 0.9 BTC on 10,000 USDC, of which 8,000 count: from about 41,000 on she is liquidated.
+# Alice is long 0.9 BTC on 10,000 USDC, of which 8,000 count: from about 41,000 on she is liquidated. Bob, who is short
+# as much, would sell more: from the first that is said of it he needs the margin of that.
 A_CRASH: list[Event] = [
     *a_venue(),
     a_fill(quantity="0.9", time_ns=TIME_NS + 1),
+    open_orders("0.3", "0.6", account="bob", time_ns=TIME_NS + 2 * SECOND_NS + 1),
+    a_withdrawal("500", account="bob", time_ns=TIME_NS + 3 * SECOND_NS),
     *[a_funding_rate("0.0000123457", number=n, time_ns=TIME_NS + n * SECOND_NS) for n in range(2, 7)],
     *[
         a_price(str(50_000 - 340 * n), source=("atlas", "borealis")[n % 2], number=n, time_ns=TIME_NS + n * SECOND_NS)
@@ -169,6 +174,11 @@ def _forgetful_funding(value: float, rate: float, decimals: int, _residual: Frac
     return funding_units(value, rate, decimals, Fraction(0))
 
 
+def _blind_to_open_orders(*arguments: Any) -> Any:
+    *_, initial = arguments
+    return initial
+
+
 def _small_errors(*arguments: Any) -> Any:
     evaluation = evaluate(*arguments)
     return replace(evaluation, equity=evaluation.equity * (1.0 + 1e-7))
@@ -183,6 +193,7 @@ def _straight_lines(smile: Any, strike: Any) -> Any:
     [
         ("flows.risk.step", "tiers", _late_tiers, DECIDED),
         ("flows.risk.step", "evaluate", _small_errors, DECIDED),
+        ("flows.risk.evaluation", "initial_with_open_orders", _blind_to_open_orders, DECIDED),
         ("flows.market.step", "funding_units", _forgetful_funding, DECIDED),
         ("flows.market.oracle", "median", max, DECIDED),
         ("flows.settlement.step", "leaf_hash", lambda account, entries: keccak(entries), "another state root"),

@@ -21,6 +21,7 @@ from tests.flows.intake.builders import (
     event_fill,
     event_instrument,
     event_mark,
+    event_open_orders,
     event_price,
     event_transfer,
     event_venue,
@@ -44,7 +45,9 @@ def _events(draw: st.DrawFn) -> list[Event]:
     for place in range(draw(st.integers(0, 25))):
         at += draw(st.sampled_from([0, 0, 1, SECOND // 3, SECOND, 70 * SECOND]))
         number = draw(st.integers(1, 6))
-        kind = draw(st.sampled_from(["price", "fill", "fill", "fill", "mark", "bust", "transfer", "withdrawal"]))
+        kind = draw(
+            st.sampled_from(["price", "fill", "fill", "fill", "mark", "bust", "transfer", "withdrawal", "open orders"])
+        )
         head: dict[str, Any] = {"at": at, "event_id": f"e-{place}", "source": draw(st.sampled_from(["a", "b"]))}
         if kind == "price":
             events.append(event_price(place, **head, price=str(40_000 + number)))
@@ -59,6 +62,12 @@ def _events(draw: st.DrawFn) -> list[Event]:
         elif kind == "transfer":
             status = draw(st.sampled_from(["pending", "confirmed", "reverted"]))
             events.append(event_transfer(place, **head, transfer_id=f"t-{number}", status=status))
+        elif kind == "open orders":
+            instrument = draw(st.sampled_from(["BTC-PERP", "BTC-SPOT", "BTC-FUT"]))
+            account = draw(_ACCOUNTS | st.just("iso"))
+            events.append(
+                event_open_orders(place, **head, account=account, instrument=instrument, buys=f"0.0{number - 1}")
+            )
         else:
             events.append(event_withdrawal(place, **head, withdrawal_id=f"w-{number}"))
     return sorted(events, key=order_key)
@@ -175,7 +184,9 @@ def test_every_fill_conserves_and_lives_where_it_should(events: list[Event]) -> 
         for sequence in range(len(frame.references)):
             event = frame.legs[frame.legs["sequence"] == sequence]
             traded = event[np.isin(event["kind"], [LegKind.FILL, LegKind.BUST, LegKind.SPOT_BASE])]
+            told = event[event["kind"] == LegKind.OPEN_ORDERS]
             assert traded["lots"].sum() == 0
+            assert told.shape[0] in (0, 2) and (told["lots"] >= 0).all() and not told["cash"].any()
             for asset in np.unique(traded["asset"]):
                 assert traded["cash"][traded["asset"] == asset].sum() == 0
 

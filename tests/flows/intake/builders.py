@@ -20,6 +20,7 @@ from schemas.events import (
     InstrumentListed,
     MarkPrice,
     OraclePrice,
+    OrdersOpen,
     WithdrawalRequested,
 )
 from schemas.ledger import Frame, FrameKind, Genesis, decode_frame
@@ -87,6 +88,11 @@ def event_bust(fill_id: str, sequence: int = 1, *, at: int = 0, **changes: Any) 
 def event_transfer(sequence: int = 1, *, at: int = 0, **changes: Any) -> Collateral:
     """Confirm a deposit of 1,000 USDC by alice."""
     return _at_venue(builders.a_transfer(transfer_id=f"t-{sequence}", number=sequence), at, changes)
+
+
+def event_open_orders(sequence: int = 1, *, at: int = 0, **changes: Any) -> OrdersOpen:
+    """Say that alice has 0.02 BTC-PERP left to buy, and 0.03 to sell."""
+    return _at_venue(builders.open_orders("0.02", "0.03", number=sequence), at, changes)
 
 
 def event_withdrawal(sequence: int = 1, *, at: int = 0, **changes: Any) -> WithdrawalRequested:

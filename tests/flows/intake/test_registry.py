@@ -46,6 +46,7 @@ from tests.flows.intake.builders import (
     event_fill,
     event_instrument,
     event_mark,
+    event_open_orders,
     event_price,
     event_transfer,
     event_venue,
@@ -184,6 +185,21 @@ REFUSALS: list[tuple[str, list[Event]]] = [
         "instrument_settled",
         [_future(), event_fill(1, at=2, instrument="BTC-FUT"), _settle(DAY), event_bust("f-1", at=DAY + 1)],
     ),
+    # open orders
+    ("unknown_account", [event_open_orders(account="dave")]),
+    ("unknown_instrument", [event_open_orders(instrument="ETH-PERP")]),
+    ("bad_value", [event_open_orders(buys="-0.01")]),
+    ("bad_value", [event_open_orders(sells="-0.01", account="dave")]),
+    ("off_lot", [event_open_orders(buys="0.0015")]),
+    ("off_lot", [event_open_orders(sells="0.0015")]),
+    ("amount_out_of_range", [event_open_orders(sells="9" * 24)]),
+    ("not_a_number", [event_open_orders(buys="nan")]),
+    ("bad_id", [event_open_orders(account="a b")]),
+    ("system_account", [event_open_orders(account="house")]),
+    ("bad_value", [event_instrument("BTC-SPOT", kind="spot"), event_open_orders(at=1, instrument="BTC-SPOT")]),
+    ("instrument_expired", [_future(), event_open_orders(at=DAY, instrument="BTC-FUT")]),
+    ("instrument_expired", [_future(), _settle(DAY + 1), event_open_orders(at=DAY + 2, instrument="BTC-FUT")]),
+    ("conflict", [event_open_orders(1), event_open_orders(2, at=1, event_id="orders.open-1", buys="0.01")]),
     # money
     ("unknown_account", [event_transfer(account="dave")]),
     ("system_account", [event_transfer(account="fees")]),
@@ -348,6 +364,53 @@ def test_a_transfer_counts_once_when_confirmed(statuses: list[str], legs: list[t
     ]
     assert set(frame.legs["counterparty"].tolist()) == {BRIDGE_NUMBER}
     assert set(frame.legs["instrument"].tolist()) == {NO_INSTRUMENT}
+
+
+def test_open_orders_tell_both_sides() -> None:
+    """A leg of open orders carries another number, side or account, or moves money."""
+    (frame,) = frames_of([event_open_orders(1), event_open_orders(2, at=1, buys="0", sells="0.000")])
+
+    legs = frame.legs
+    assert legs["kind"].tolist() == [LegKind.OPEN_ORDERS] * 4
+    assert legs["flags"].tolist() == [LegFlag.BUYER, 0] * 2
+    assert legs["lots"].tolist() == [20, 30, 0, 0]
+    assert legs["sequence"].tolist() == [0, 0, 1, 1]
+    assert set(legs["account"].tolist()) == {8}
+    assert set(legs["instrument"].tolist()) == {0}
+    assert not legs["cash"].any() and not legs["fee"].any()
+    assert frame.references == ["orders.open-1", "orders.open-2"]
+
+
+def test_a_halted_instrument_has_open_orders_and_an_expired_one_may_be_cleared() -> None:
+    """Orders rest while trading is halted; and that nothing is open any more is true whenever it comes."""
+    nothing: dict[str, Any] = {"instrument": "BTC-FUT", "buys": "0", "sells": "0"}
+    events = [
+        _future(), _halt(1, halted=True), event_open_orders(1, at=2), event_open_orders(2, at=3, instrument="BTC-FUT"),
+        event_open_orders(3, at=DAY, **nothing), _settle(DAY + 1), event_open_orders(4, at=DAY + 2, **nothing),
+    ]  # fmt: skip
+
+    assert reasons_of(events) == []
+
+
+def test_open_orders_that_come_behind_their_expiry_are_refused() -> None:
+    """Orders would stand in an instrument whose orders the book has dropped: their own time is earlier."""
+    late = event_open_orders(at=2, instrument="BTC-FUT")
+
+    reasons = reasons_of([_future(), event_price(at=DAY), late])
+
+    assert reasons == ["instrument_expired"]
+
+
+def test_an_isolated_account_has_open_orders_in_its_underlying_alone() -> None:
+    """An order that could never fill is margined; or one that is gone cannot be taken back."""
+    events = [
+        event_account("iso", margin_mode="isolated", at=1), event_instrument("ETH-PERP", underlying="ETH", at=1),
+        event_open_orders(1, at=2, account="iso", instrument="ETH-PERP"), event_fill(1, at=3, buyer="iso"),
+        event_open_orders(2, at=4, account="iso", instrument="ETH-PERP"), event_open_orders(3, at=5, account="iso"),
+        event_open_orders(4, at=6, account="iso", instrument="ETH-PERP", buys="0", sells="0"),
+    ]  # fmt: skip
+
+    assert reasons_of(events) == ["isolated_account"]
 
 
 def test_an_isolated_account_stays_with_its_underlying() -> None:
