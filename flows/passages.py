@@ -16,6 +16,7 @@ from typing import Protocol
 from flows.intake.decode import Arrival
 from flows.intake.ledger import Counts
 from flows.market.instant import Instant
+from flows.screening.diagnostics import Diagnostics
 from flows.settlement.batch import Batch
 from flows.snapshot.rows import StatePart
 from flows.snapshot.step import SnapshotFile
@@ -102,6 +103,10 @@ class Shown:
 
 class RiskStage(Protocol):
     """The risk stage as the pipeline sees it: in this process, or spread over several."""
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """What screening took, up to the last barrier at least."""
 
     def step(self, written: Written) -> Decided:
         """Take a passage's frames; answer its barrier."""

@@ -10,6 +10,7 @@ from flows.margin.model import MarginModel
 from flows.passages import Decided, RiskCheckpoint, RiskPeriod, Written
 from flows.risk.evaluation import evaluate
 from flows.risk.step import Risk
+from flows.screening.diagnostics import Diagnostics
 from flows.snapshot.rows import StatePart, state_part
 from schemas.ledger import Frame, FrameKind, check_link, decode_frame
 
@@ -69,6 +70,11 @@ class LocalRisk:
         self._clock = clock
         self._reader = FrameReader(previous)
         self._first_frame = 0 if previous is None else previous.number + 1
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """What screening took."""
+        return self.risk.diagnostics
 
     def step(self, written: Written) -> Decided:
         """Take a passage's frames; answer its barrier."""

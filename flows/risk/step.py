@@ -11,7 +11,7 @@ resting at the venue: they come in as records, and count in initial margin.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -25,7 +25,9 @@ from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
-from flows.screening.policy import ScreeningPolicy
+from flows.screening.diagnostics import Diagnostics
+from flows.screening.policy import ScreeningPolicy, Sight, anything_moved
+from flows.screening.shadow import JudgedOtherwise, Shadow
 from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.ids import FIRST_ACCOUNT_NUMBER
 from schemas.ledger import AccountRecord, AssetRecord, Frame, FrameKind, LegKind
@@ -35,15 +37,6 @@ Int64Array = npt.NDArray[np.int64]
 
 _RISK_VERSION = 1
 _NO_ROWS = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostics:
-    """What depends on the screening policy and the process: outside digests and snapshots."""
-
-    instants: int = 0
-    evaluations: int = 0
-    exhaustive_evaluations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,13 @@ class Period:
 
 
 class Risk:
-    """The risk stage of one process: one market, one book, some shards."""
+    """The risk stage of one process: one market, one book, some shards.
+
+    Parameters
+    ----------
+    screening : chooses the accounts that an instant decides.
+    shadow : judges some of the frames; None: none of them.
+    """
 
     def __init__(
         self,
@@ -69,12 +68,15 @@ class Risk:
         *,
         models: Mapping[str, MarginModel],
         screening: ScreeningPolicy,
+        shadow: Shadow | None = None,
     ) -> None:
         self.market = market
         self.book = book
         self.models = models
-        self.screening = screening
         self.diagnostics = Diagnostics()
+        self._screen = screening.screen(Sight(market, book, models))
+        self._shadow = shadow
+        self._first_customer = book.rows - book.customer_rows.shape[0]
         self.instant: Instant | None = None
         self._results: list[Results] = []
         self._value_decidable = np.zeros(0, np.bool_)
@@ -96,6 +98,8 @@ class Risk:
             and self.book.add_account(self.market.listings.accounts[record.number - FIRST_ACCOUNT_NUMBER])
         ]
         results = self._decide(frame, instant, opened)
+        if self._shadow is not None and self._shadow.is_due(frame.number):
+            self._judge(self._shadow, instant)
         if results.shape[0]:
             self._results.append(results)
         return None
@@ -132,17 +136,18 @@ class Risk:
             touched.append(holders)
         if frame.legs.shape[0]:
             touched.append(self._book_legs(frame, instant, chunks))
-        first_customer = book.rows - book.customer_rows.shape[0]
         changed = np.unique(np.concatenate(touched)) if touched else _NO_ROWS
-        changed = changed[changed >= first_customer]
-        rows = self.screening.rows(book, instant, changed)
-        self.diagnostics = Diagnostics(
-            self.diagnostics.instants + 1,
-            self.diagnostics.evaluations + rows.shape[0],
-            self.diagnostics.exhaustive_evaluations + book.customer_rows.shape[0],
-        )
+        changed = changed[changed >= self._first_customer]
+        rows = self._screen.rows(instant, changed)
         if rows.shape[0]:
-            self._decide_rows(instant, rows, chunks)
+            self._screen.decided(instant, rows, self._decide_rows(instant, rows, chunks))
+        customers = book.rows - self._first_customer
+        self.diagnostics = self.diagnostics.after(
+            self._screen.work(),
+            evaluated=rows.shape[0],
+            exhaustive=customers if anything_moved(instant) else changed.shape[0],
+            accounts=customers,
+        )
         self._publish_decidability(instant, chunks)
         if not chunks:
             return empty_results()
@@ -153,7 +158,7 @@ class Risk:
         results["index"] = _counts_within(results["account"])
         return results
 
-    def _decide_rows(self, instant: Instant, rows: Int64Array, chunks: list[Results]) -> None:
+    def _decide_rows(self, instant: Instant, rows: Int64Array, chunks: list[Results]) -> Evaluation:
         book = self.book
         evaluation = evaluate(book, instant, rows, self.models)
         waits = evaluation.undecidable
@@ -193,6 +198,15 @@ class Risk:
             if chunk.shape[0]:
                 chunks.append(chunk)
                 book.dirty[chosen] = True
+        return evaluation
+
+    def _judge(self, shadow: Shadow, instant: Instant) -> None:
+        difference = shadow.judge(self.book, instant, self.models)
+        if difference is not None:
+            row, what = difference
+            account = self.market.listings.account_id(int(self.book.account[row]))
+            raise JudgedOtherwise(f"frame {instant.frame}: account {account} {what}")
+        self.diagnostics = replace(self.diagnostics, shadowed_frames=self.diagnostics.shadowed_frames + 1)
 
     def _book_legs(self, frame: Frame, instant: Instant, chunks: list[Results]) -> Int64Array:
         """Book the frame's account records in order, deciding withdrawals at their place; return rows touched."""
@@ -324,6 +338,7 @@ class Risk:
         shard_count: int,
         models: Mapping[str, MarginModel],
         screening: ScreeningPolicy,
+        shadow: Shadow | None = None,
     ) -> "Risk":
         """Return the stage as it was at a barrier, for the shards that are given.
 
@@ -337,6 +352,7 @@ class Risk:
             Book.restore(shards, shard_count=shard_count, models=tuple(models)),
             models=models,
             screening=screening,
+            shadow=shadow,
         )
         risk._value_decidable = np.frombuffer(value_decidable, np.bool_)
         risk._asset_decidable = np.frombuffer(asset_decidable, np.bool_)

@@ -7,21 +7,39 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.market.instant import Instant
-from flows.risk.book import Book
+from flows.risk.evaluation import Evaluation
+from flows.screening.policy import Sight, Work, anything_moved
 
 Int64Array = npt.NDArray[np.int64]
+
+
+class _Everyone:
+    """Evaluate all; every account is hot."""
+
+    def __init__(self, sight: Sight) -> None:
+        self._book = sight.book
+
+    def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
+        """Return all customers if anything moved, else those touched."""
+        return self._book.customer_rows if anything_moved(instant) else touched
+
+    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
+        """Remember nothing."""
+
+    def work(self) -> Work:
+        """Return that no account is ever left out."""
+        return Work(hot_accounts=self._book.customer_rows.shape[0])
 
 
 class Exhaustive:
     """Evaluate all."""
 
     name = "exhaustive"
+    exact = True
 
-    def rows(self, book: Book, instant: Instant, touched: Int64Array) -> Int64Array:
-        """Return all customers if anything moved, else those touched."""
-        if instant.everything_moved or instant.moved.any() or instant.asset_moved.any():
-            return book.customer_rows
-        return touched
+    def screen(self, sight: Sight) -> _Everyone:
+        """Return the screening of one process."""
+        return _Everyone(sight)
 
 
 POLICY = Exhaustive()

@@ -13,16 +13,20 @@ from infra.cli.replay import (
     ChainOption,
     Engine,
     EngineOption,
+    Exhaustive,
     Json,
+    ShadowFraction,
     Shards,
     Workers,
     run,
+    screened,
     show_summary,
     suggest,
 )
 from infra.demo.generate import ACCOUNTS, HOURS, SEED, generate
 from infra.files.query import SnapshotQuery
 from infra.run import replay as runs
+from infra.run.screening import DEFAULT, JUDGE
 from schemas.ledger import Genesis
 
 _PERIOD_NS: Final = 300 * 1_000_000_000
@@ -52,6 +56,8 @@ def demo(
     engine: EngineOption = Engine.PLAIN,
     shards: Shards = 16,
     chain: ChainOption = ChainKind.EMBEDDED,
+    exhaustive: Exhaustive = False,
+    shadow: ShadowFraction = 0.0,
     as_json: Json = False,
 ) -> None:
     """Run everything on a generated crash day: about a minute, no network. All data is synthetic."""
@@ -77,12 +83,18 @@ def demo(
                 chain=chain.value,
                 engine=engine.value,
                 worker_count=workers,
+                screening=JUDGE if exhaustive else DEFAULT,
+                shadow=shadow,
             )
         )
         with SnapshotQuery(place / "run") as snapshots:
             failed = sorted(name for name, answer in snapshots.check().items() if answer.rows.num_rows)
         if as_json:
-            print_json(replayed.summary | {"synthetic": True, "seconds": replayed.seconds, "failed_checks": failed})
+            print_json(
+                replayed.summary
+                | screened(replayed)
+                | {"synthetic": True, "seconds": replayed.seconds, "failed_checks": failed}
+            )
         else:
             _show(replayed, place / "run", failed)
             if out is not None:

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,12 +15,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from flows.margin.registry import MarginModelError, margin_models, parameter_sets
 from flows.risk.book import BookOverflow
+from flows.screening.diagnostics import Diagnostics
+from flows.screening.shadow import JudgedOtherwise
 from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import SettlementError
 from infra.chain.chain import ChainHaltedError, ChainUnavailableError
 from infra.chain.outbox import OutboxError
 from infra.cli.arguments import duration_ns, moment_ns, moment_text
-from infra.cli.output import WRONG_USE, console, errors, fail, note, print_facts, print_json
+from infra.cli.output import DIFFERS, WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.files.append import ShorterThanCommitted
 from infra.files.snapshots import SnapshotError
 from infra.files.sources import SourceError
@@ -27,7 +30,7 @@ from infra.run import replay as runs
 from infra.run.directory import RunDirectoryError
 from infra.run.kernels import prepared_kernels
 from infra.run.pool import WorkerFailed
-from infra.run.screening import UnknownScreeningPolicy
+from infra.run.screening import DEFAULT, JUDGE, UnknownScreeningPolicy
 from schemas.checkpoint import CheckpointError
 from schemas.failures import Refused
 from schemas.ledger import Genesis, LedgerError
@@ -75,6 +78,19 @@ Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Processe
 EngineOption = Annotated[Engine, typer.Option("--engine", help="A plain loop, or the same steps under Bytewax.")]
 Shards = Annotated[int, typer.Option("--shards", min=1, max=4096, help="Shards of the ledger; fixed for a run.")]
 ChainOption = Annotated[ChainKind, typer.Option("--chain", help="An embedded EVM, or no chain.")]
+Exhaustive = Annotated[
+    bool, typer.Option("--exhaustive", help="Evaluate every account at every instant: the same bytes, slowly.")
+]
+ShadowFraction = Annotated[
+    float,
+    typer.Option(
+        "--shadow",
+        min=0.0,
+        max=1.0,
+        metavar="P",
+        help="Judge this fraction of frames on the way; exit 3 if one differs.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -97,6 +113,8 @@ def replay(
     engine: EngineOption = Engine.PLAIN,
     shards: Shards = 16,
     chain: ChainOption = ChainKind.EMBEDDED,
+    exhaustive: Exhaustive = False,
+    shadow: ShadowFraction = 0.0,
     as_json: Json = False,
 ) -> None:
     """Replay event logs: ledger, margins and tiers, settlement batches, snapshots. Resumes where it was stopped."""
@@ -109,6 +127,8 @@ def replay(
         until_ns=None if until is None else moment_ns("--until", until),
         chain=chain.value,
         parameters={} if params is None else _parameters(params),
+        screening=JUDGE if exhaustive else DEFAULT,
+        shadow=shadow,
         engine=engine.value,
         worker_count=workers,
         commit_seconds=duration_ns("--commit-every", commit_every) / 1e9,
@@ -116,7 +136,7 @@ def replay(
     replayed = run(options)
     warn_of_damage(replayed, out)
     if as_json:
-        print_json(replayed.summary | {"seconds": replayed.seconds, "out": str(out)})
+        print_json(replayed.summary | screened(replayed) | {"seconds": replayed.seconds, "out": str(out)})
     else:
         show_summary(replayed)
         suggest(out)
@@ -133,10 +153,17 @@ def run(options: runs.Options) -> runs.Replayed:
         fail(str(error), WRONG_USE)
     except (UnknownScreeningPolicy, RunDirectoryError) as error:
         fail(str(error), WRONG_USE)
+    except JudgedOtherwise as error:
+        fail(f"{error}; {options.out} is at its last commit before it", DIFFERS)
     except KeyboardInterrupt:
         fail(f"stopped; the same command resumes the run in {options.out}", 130)
     except HALTS as error:
         fail(f"{error}")
+
+
+def screened(replayed: runs.Replayed) -> dict[str, int | float]:
+    """Return what screening took: it depends on the policy, the process count and where the run was resumed."""
+    return asdict(replayed.diagnostics)
 
 
 def suggest(out: Path) -> None:
@@ -209,12 +236,20 @@ def show_summary(replayed: runs.Replayed) -> None:
             "liquidation orders": _counts(tallies, "order", "opened", "grown", "cancelled"),
             "withdrawals": _counts(tallies, "withdrawal", "accepted", "refused"),
             "settlement": _settlement(summary),
+            "accounts evaluated": _evaluations(replayed.diagnostics),
             "digest": summary["digest"],
             "time": f"{seconds:.1f} s, {summary['events'] / seconds:,.0f} events/s"
             if replayed.resumed_at_frame is None
             else f"{seconds:.1f} s",
         },
     )
+
+
+def _evaluations(diagnostics: Diagnostics) -> str:
+    text = f"{diagnostics.evaluations:,} of {diagnostics.exhaustive_evaluations:,}"
+    if diagnostics.shadowed_frames:
+        text += f"; {diagnostics.shadowed_frames:,} frames judged, none differs"
+    return text
 
 
 def _counts(tallies: Mapping[str, int], noun: str, *verbs: str) -> str:

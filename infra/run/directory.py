@@ -44,7 +44,8 @@ class RunDirectoryError(Exception):
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is. Worker count, engine and progress are not part of it: they change no byte.
 
-    ``inputs`` are paths with their sizes: a log that has grown or shrunk since is another log.
+    ``inputs`` are paths with their sizes: a log that has grown or shrunk since is another log. ``screening`` is the
+    policy whose decisions these are: ``exhaustive`` under any exact one.
     """
 
     genesis: Genesis

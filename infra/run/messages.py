@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from flows.market.instant import Instant
+from flows.screening.diagnostics import Diagnostics
 from schemas.parameters import LadderParameters, LiquidationParameters
 
 _LENGTH: Final = struct.Struct("<Q")
@@ -26,6 +27,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     shard_states: list[bytes]
     previous: bytes | None
     screening: str
+    shadow: float
 
 
 class Frames(msgspec.Struct, frozen=True, tag=True):
@@ -47,12 +49,14 @@ class PeriodPart(msgspec.Struct, frozen=True, tag=True):
     instant: bytes | None
     market: bytes | None
     shards: dict[int, bytes]
+    diagnostics: Diagnostics
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A worker halts; the message is one line for the operator."""
+    """A worker halts; the message is one line for the operator. ``judged_otherwise``: its shadow said so."""
 
     message: str
+    judged_otherwise: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

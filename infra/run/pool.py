@@ -16,6 +16,8 @@ from flows.market.instant import Instant
 from flows.passages import Decided, RiskCheckpoint, RiskPeriod, Written
 from flows.risk.stage import FrameReader, StateClock
 from flows.risk.step import merge_results
+from flows.screening.diagnostics import Diagnostics, together
+from flows.screening.shadow import JudgedOtherwise
 from flows.settlement.netting import summed
 from flows.snapshot.rows import StatePart
 from infra.run.messages import Failed, Frames, PeriodPart, Start, decode_instant, receive_from_worker, send
@@ -43,12 +45,14 @@ class RiskPool:
         shard_count: int,
         clock: StateClock,
         screening: str,
+        shadow: float = 0.0,
         checkpoint: RiskCheckpoint | None = None,
         previous: tuple[Frame, bytes] | None = None,
     ) -> None:
         self._clock = clock
         self._reader = FrameReader(None if previous is None else previous[0])
         self._first_frame = 0 if previous is None else previous[0].number + 1
+        self.diagnostics = Diagnostics()
         self.processes: list[subprocess.Popen[bytes]] = []
         for worker in range(worker_count):
             shards = list(range(worker, shard_count, worker_count))
@@ -65,6 +69,7 @@ class RiskPool:
                     shard_states=[] if checkpoint is None else [checkpoint.shards[shard] for shard in shards],
                     previous=None if previous is None else previous[1],
                     screening=screening,
+                    shadow=shadow,
                 ),
             )
 
@@ -97,6 +102,7 @@ class RiskPool:
         if barrier is None:
             return Decided(written, frames, None, None)
         parts = [self._receive(process) for process in self.processes]
+        self.diagnostics = together(part.diagnostics for part in parts)
         period = RiskPeriod(
             barrier=barrier,
             first_frame=self._first_frame,
@@ -124,6 +130,8 @@ class RiskPool:
         answer = receive_from_worker(cast(BinaryIO, process.stdout))
         if isinstance(answer, PeriodPart):
             return answer
+        if isinstance(answer, Failed) and answer.judged_otherwise:
+            raise JudgedOtherwise(answer.message)
         if isinstance(answer, Failed):
             raise WorkerFailed(f"a risk worker halted: {answer.message}")
         raise WorkerFailed(f"a risk worker ended with code {process.wait()}: run the command again to resume")

@@ -22,6 +22,7 @@ from flows.passages import EventBatch, RiskCheckpoint, RiskStage
 from flows.pipeline import Stages
 from flows.risk.stage import LocalRisk, StateClock
 from flows.risk.step import Risk
+from flows.screening.diagnostics import Diagnostics
 from flows.settlement.stage import SettlementStage
 from flows.settlement.step import Settlement
 from flows.snapshot.stage import SnapshotStage
@@ -33,7 +34,7 @@ from infra.run.engines import ENGINES
 from infra.run.pool import RiskPool
 from infra.run.publisher import DEAD_LETTERS, Publisher
 from infra.run.risk import risk_of
-from infra.run.screening import DEFAULT
+from infra.run.screening import DEFAULT, whose_decisions
 from schemas.events import Event, ParametersChanged
 from schemas.failures import DeadLetter
 from schemas.ledger import Frame, Genesis, decode_frame
@@ -58,8 +59,10 @@ class Options:
     until_ns: int | None = None
     chain: str = "embedded"
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # An exact policy changes no byte either: what belongs to the run is whose decisions it has.
     screening: str = DEFAULT
 
+    shadow: float = 0.0
     engine: str = "plain"
     worker_count: int = 1
     commit_seconds: float = 5.0
@@ -78,11 +81,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A finished replay. ``seconds`` are of this process, from the first event taken to the last commit."""
+    """A finished replay.
+
+    ``seconds`` and ``diagnostics`` are of this process, from the first event taken to the last commit: a resumed run
+    has forgotten those before.
+    """
 
     summary: dict[str, Any]
     seconds: float
     resumed_at_frame: int | None
+    diagnostics: Diagnostics
 
 
 def replay(options: Options, show: Callable[[Progress], None] = lambda progress: None) -> Replayed:
@@ -92,6 +100,7 @@ def replay(options: Options, show: Callable[[Progress], None] = lambda progress:
     ------
     RunDirectoryError : ``out`` cannot be used for this.
     SourceError : an input is missing or no event log.
+    JudgedOtherwise : the shadow found a decision that is not the judge's; the run stays at its last commit.
     LedgerError, CheckpointError, ConservationError, BookOverflow, ChainHaltedError, WorkerFailed : a halt; the run
         stays at its last commit.
     """
@@ -151,6 +160,7 @@ def _run(
         with _Stages(options, directory, commit, commit_due) as (stages, positions):
             batches = _batches(log.blocks(positions, BATCH_EVENTS), options, is_new=commit is None)
             ENGINES[options.engine](batches, stages, publisher.publish)
+            diagnostics = stages.risk.diagnostics
         last = publisher.last_commit
         summary = summarise(options, publisher) if last is not None and last.finished else {}
     finally:
@@ -163,7 +173,7 @@ def _run(
         )
     build_database(directory.path)
     directory.write_summary(summary)
-    return Replayed(summary, time.monotonic() - started, None if commit is None else commit.frame)
+    return Replayed(summary, time.monotonic() - started, None if commit is None else commit.frame, diagnostics)
 
 
 def summarise(options: Options, publisher: Publisher) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def _description(options: Options) -> Description:
         snapshot_period_ns=options.snapshot_period_ns,
         chain=options.chain,
         parameters={name: dict(values) for name, values in options.parameters.items()},
-        screening=options.screening,
+        screening=whose_decisions(options.screening),
     )
 
 
@@ -252,6 +262,7 @@ class _Stages:
                 shard_count=options.shard_count,
                 clock=clock,
                 screening=options.screening,
+                shadow=options.shadow,
                 checkpoint=checkpoint,
                 previous=previous,
             )
@@ -260,6 +271,7 @@ class _Stages:
             range(options.shard_count),
             shard_count=options.shard_count,
             screening=options.screening,
+            shadow=options.shadow,
             market=None if checkpoint is None else checkpoint.market,
             shard_states=[] if checkpoint is None else list(checkpoint.shards.values()),
         )

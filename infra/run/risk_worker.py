@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from flows.risk.stage import FrameReader, state_of
 from flows.risk.step import Period, Risk
+from flows.screening.shadow import JudgedOtherwise
 from infra.run.kernels import prepared_kernels
 from infra.run.messages import Failed, Frames, PeriodPart, Start, encode_instant, receive_in_worker, send
 from infra.run.risk import risk_of
@@ -25,6 +26,9 @@ def main() -> None:
     try:
         with prepared_kernels(lambda notice: sys.stderr.write(f"tidegate: a risk worker: {notice}\n")):
             _serve(sys.stdin.buffer, answers)
+    except JudgedOtherwise as error:
+        send(answers, Failed(str(error), judged_otherwise=True))
+        raise SystemExit(1) from error
     except Exception as error:
         send(answers, Failed(f"{type(error).__name__}: {error}"))
         raise SystemExit(1) from error
@@ -39,6 +43,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
         start.shards,
         shard_count=start.shard_count,
         screening=start.screening,
+        shadow=start.shadow,
         market=start.market,
         shard_states=start.shard_states,
     )
@@ -69,6 +74,7 @@ def _part(risk: Risk, period: Period, request: Frames) -> PeriodPart:
         instant=encode_instant(risk.instant) if request.state_due and 0 in risk.book.shards else None,
         market=market,
         shards=shards,
+        diagnostics=risk.diagnostics,
     )
 
 

@@ -19,7 +19,9 @@ from flows.margin.registry import parameter_sets
 from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
+from flows.risk.evaluation import Evaluation
 from flows.risk.step import Risk
+from flows.screening.policy import Sight, Work, anything_moved
 from infra.files.ledger import LedgerPosition, read_frames
 from infra.run.directory import RunDirectory, RunDirectoryError
 from infra.run.publisher import LEDGER
@@ -33,21 +35,33 @@ _NOBODY = np.zeros(0, np.int64)
 
 
 class _OneAccount:
-    """Decide one account alone, whenever the exhaustive policy would."""
+    """Decide one account alone, whenever the exhaustive policy would; a policy that is its own screen."""
 
     name = "one-account"
+    exact = False
 
     def __init__(self) -> None:
         self.number = -1
+        self._book: Book | None = None
 
-    def rows(self, book: Book, instant: Instant, touched: Int64Array) -> Int64Array:
+    def screen(self, sight: Sight) -> "_OneAccount":
+        """Return itself, with the book to look into."""
+        self._book = sight.book
+        return self
+
+    def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
         """Return the account's row, if it is open and anything may have changed for it."""
-        row = -1 if self.number < 0 else book.row(self.number)
+        row = -1 if self.number < 0 or self._book is None else self._book.row(self.number)
         if row < 0:
             return _NOBODY
-        if instant.everything_moved or instant.moved.any() or instant.asset_moved.any() or row in touched:
-            return np.array([row], np.int64)
-        return _NOBODY
+        return np.array([row], np.int64) if anything_moved(instant) or row in touched else _NOBODY
+
+    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
+        """Remember nothing."""
+
+    def work(self) -> Work:
+        """Return nothing: nobody asks."""
+        return Work()
 
 
 def recorded_scene(

@@ -14,12 +14,14 @@ from flows.intake.stage import IntakeStage
 from flows.margin.registry import margin_models, parameter_sets
 from flows.market.listings import Listings
 from flows.market.step import Market
-from flows.passages import EventBatch, Shown
+from flows.passages import EventBatch, RiskStage, Shown
 from flows.pipeline import Stages, run_plain
 from flows.risk.book import Book
 from flows.risk.stage import LocalRisk, StateClock
 from flows.risk.step import Risk
 from flows.screening.exhaustive import POLICY
+from flows.screening.policy import ScreeningPolicy
+from flows.screening.shadow import Shadow
 from flows.settlement.batch import Batch, encode_batch
 from flows.settlement.stage import SettlementStage
 from flows.settlement.step import Settlement
@@ -99,6 +101,8 @@ def some_stages(
     shard_count: int = 4,
     snapshot_period_ns: int = 60 * SECOND_NS,
     checkpoints: bool = False,
+    screening: ScreeningPolicy = POLICY,
+    shadow: Shadow | None = None,
 ) -> Stages:
     """Return the stages of a new ledger, all shards in this process."""
     models = margin_models()
@@ -106,13 +110,18 @@ def some_stages(
         genesis, shard_count=shard_count, margin_models=tuple(models), parameter_sets=parameter_sets(models)
     )
     book = Book(range(shard_count), shard_count=shard_count, models=tuple(models))
-    risk = Risk(Market(), book, models=models, screening=POLICY)
+    risk = Risk(Market(), book, models=models, screening=screening, shadow=shadow)
     return Stages(
         IntakeStage(intake, checkpoint_due=lambda: checkpoints, is_new=True),
         LocalRisk(risk, clock=StateClock(snapshot_period_ns)),
         SettlementStage(Settlement()),
         SnapshotStage(Snapshot(), Listings()),
     )
+
+
+def with_risk(stages: Stages, risk: RiskStage) -> Stages:
+    """Return stages with another risk stage: one that is spread over processes."""
+    return Stages(stages.intake, risk, stages.settlement, stages.snapshot)
 
 
 def run(events: Sequence[Event], *, batch: int = 1_000, **options: Any) -> Published:

@@ -41,7 +41,7 @@ from tests.builders import (
     an_option,
     open_orders,
 )
-from tests.flows.running import SECOND_NS, Published, arrivals, batches_of, run, some_stages
+from tests.flows.running import SECOND_NS, Published, arrivals, batches_of, run, some_stages, with_risk
 
 SNAPSHOT_NS = 60 * SECOND_NS
 
@@ -153,11 +153,6 @@ def test_bytewax_publishes_what_the_plain_loop_publishes(day: list[Event], judge
     assert published.frames == judged.frames
 
 
-def with_pool(stages: Stages, pool: RiskPool) -> Stages:
-    """Return stages with the risk stage spread over processes."""
-    return Stages(stages.intake, pool, stages.settlement, stages.snapshot)
-
-
 @pytest.mark.parametrize("worker_count", [2, 4])
 def test_process_count_changes_nothing(day: list[Event], judged: Published, worker_count: int) -> None:
     """Workers take the shards between them; what is merged is what one process says."""
@@ -166,7 +161,7 @@ def test_process_count_changes_nothing(day: list[Event], judged: Published, work
     with RiskPool(
         worker_count=worker_count, shard_count=4, clock=StateClock(SNAPSHOT_NS), screening="exhaustive"
     ) as pool:
-        run_plain(batches_of(arrivals(day), 1_000), with_pool(some_stages(), pool), published.take)
+        run_plain(batches_of(arrivals(day), 1_000), with_risk(some_stages(), pool), published.take)
 
     assert published.digest() == judged.digest()
 
@@ -176,7 +171,7 @@ def test_a_killed_worker_ends_the_run_with_its_reason(day: list[Event]) -> None:
     batches = batches_of(arrivals(day), 50)
 
     with RiskPool(worker_count=2, shard_count=4, clock=StateClock(SNAPSHOT_NS), screening="exhaustive") as pool:
-        stages = with_pool(some_stages(), pool)
+        stages = with_risk(some_stages(), pool)
         run_plain(batches[:3], stages, Published().take)
         pool.processes[1].kill()
         with pytest.raises(WorkerFailed, match="code -9"):
