@@ -52,6 +52,9 @@ class ResultKind(IntEnum):
     # account MARKET; instrument: index of what is stale; amount: 0 price feed of an asset, 1 instrument
     FEED_STALE = 11
     FEED_FRESH = 12
+    # account MARKET; instrument: a perpetual that could not be priced when a funding rate fell due; amount: how many
+    # rates of it wait for a price
+    FUNDING_OWED = 13
 
 
 RESULT: Final = np.dtype(

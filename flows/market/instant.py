@@ -33,6 +33,14 @@ class CashPerLot:
 
 
 @dataclass(frozen=True, slots=True)
+class FundingOwed:
+    """A funding rate that fell due while its perpetual could not be priced; ``rates`` of that perpetual wait now."""
+
+    instrument: int
+    rates: int
+
+
+@dataclass(frozen=True, slots=True)
 class Instant:
     """The market at one frame.
 
@@ -59,7 +67,7 @@ class Instant:
     asset_moved : (A,), likewise for price, haircut and decidability of an asset.
     everything_moved : parameters or rules changed, or this is the first instant after a resume.
     margin_tables : by margin model name, whatever its ``requirements`` reads.
-    payments : due now, in order; already exact integers.
+    payments : due now, in order; already exact integers. funding_owed : what fell due now and waits for a price.
     """
 
     frame: int
@@ -86,3 +94,4 @@ class Instant:
     liquidation: LiquidationParameters
     margin_tables: dict[str, Any] = field(default_factory=dict)
     payments: list[CashPerLot] = field(default_factory=list)
+    funding_owed: list[FundingOwed] = field(default_factory=list)

@@ -3,6 +3,7 @@
 1. A payment is one integer per long lot; a short receives the opposite, so positions that sum to zero pay nothing.
 2. Expiry pays the exact payoff of the decimal settlement price, rounded half-even once for the whole lot.
 3. Funding carries its rounding: after any number of payments the sum paid is within half a unit of the exact sum.
+   Which rates are paid when is in ``funding``.
 """
 
 from fractions import Fraction
@@ -38,7 +39,7 @@ def fits_settlement(instrument: Instrument, price: Fraction, decimals: int) -> b
     return abs(payment) < I64_MAX
 
 
-def funding_units(value: float, rate: float, decimals: int, residual: Fraction) -> tuple[int, Fraction]:
+def funding_units(value: float, rate: Fraction, decimals: int, residual: Fraction) -> tuple[int, Fraction]:
     """Return ``(units, residual)`` of a funding payment per long lot.
 
     Parameters
@@ -47,7 +48,7 @@ def funding_units(value: float, rate: float, decimals: int, residual: Fraction) 
     rate : of the mark value.
     residual : what earlier roundings still owe, in units; at most a half in size, and so is the one returned.
     """
-    owed = residual - abs(Fraction(value)) * Fraction(rate) * 10**decimals
+    owed = residual - abs(Fraction(value)) * rate * 10**decimals
     units = checked_units(between_customers(owed))
     return units, owed - units
 

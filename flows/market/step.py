@@ -33,11 +33,12 @@ from flows.market.columns import (
     VALUE,
     InstrumentColumns,
 )
+from flows.market.funding import Funding
 from flows.market.haircuts import Haircuts
 from flows.market.instant import CashPerLot, Instant
 from flows.market.listings import Listings
 from flows.market.oracle import NEVER, Feed, median
-from flows.market.payments import funding_units, settlement_units
+from flows.market.payments import settlement_units
 from flows.market.surface import Expiry, implied_vols
 from flows.market.valuation import price
 from flows.market.volatility import Volatility
@@ -134,7 +135,8 @@ class _State(msgspec.Struct, array_like=True):
     rates: list[RateRecord]
     marks: list[MarkRecord]
     settled: list[int]
-    funding: list[tuple[int, str, str]]
+    funding_owed: list[tuple[int, str, str, int]]
+    funding_residual: list[tuple[int, str, str]]
     volatility: list[Volatility]
     priced_at_ns: list[int]
 
@@ -165,7 +167,8 @@ class Market:
         self._rates: dict[str, RateRecord] = {}
         self._marks: dict[int, dict[str, MarkRecord]] = {}
         self._mark_deadlines: dict[int, int] = {}
-        self._funding: dict[int, Fraction] = {}
+        self._funding = Funding()
+        self._decimals: list[int] = []  # by instrument, of its settlement asset
         self._instrument_records: list[InstrumentRecord] = []
         # Encoded as they come: a checkpoint must not build a hundred thousand objects.
         self._account_records = bytearray()
@@ -329,6 +332,9 @@ class Market:
             self._decidable = decidable
         block = columns.reals[:OUTPUT_ROWS, :count].copy()
         self._refresh_tables(members)
+        payments, owed = self._funding.fall_due(
+            self._due, value=block[VALUE], decidable=self._decidable, decimals=self._decimals
+        )
         return Instant(
             frame=frame.number,
             time_ns=frame.time_ns,
@@ -353,7 +359,8 @@ class Market:
             ladder=cast(LadderParameters, parameters["ladder"]),
             liquidation=cast(LiquidationParameters, parameters["liquidation"]),
             margin_tables=self._tables,
-            payments=[self._payment(due) for due in self._due],
+            payments=payments,
+            funding_owed=owed,
         )
 
     def _refresh_tables(self, members: Int64Array) -> None:
@@ -370,18 +377,6 @@ class Market:
             else:
                 tables[name] = update(previous, self.columns, parameters, members)
         self._tables = tables
-
-    def _payment(self, due: CashPerLot | FundingRecord) -> CashPerLot:
-        if isinstance(due, CashPerLot):
-            return due
-        instrument = self.listings.instruments[due.instrument]
-        units, self._funding[due.instrument] = funding_units(
-            float(self.columns.value[due.instrument]),
-            due.rate,
-            self.listings.assets[instrument.settlement_asset].decimals,
-            self._funding.get(due.instrument, Fraction(0)),
-        )
-        return CashPerLot(due.instrument, units, closes=False)
 
     # -- records ---------------------------------------------------------------------------------------------------
 
@@ -428,6 +423,7 @@ class Market:
     def _apply_instrument(self, record: InstrumentRecord) -> None:
         self.listings.apply(record)
         self._instrument_records.append(record)
+        self._decimals.append(self.listings.assets[record.settlement_asset].decimals)
         instrument = self.listings.instruments[record.index]
         i = record.index
         columns = self.columns
@@ -538,8 +534,8 @@ class Market:
             if self.columns.settled[i]:
                 continue
             instrument = self.listings.instruments[i]
-            decimals = self.listings.assets[instrument.settlement_asset].decimals
-            self._due.append(CashPerLot(i, settlement_units(instrument, settlement_price, decimals), closes=True))
+            units = settlement_units(instrument, settlement_price, self._decimals[i])
+            self._due.append(CashPerLot(i, units, closes=True))
             self.columns.settled[i] = 1
             self._mark_underlying(int(self.columns.underlying[i]))
 
@@ -729,7 +725,11 @@ class Market:
             rates=list(self._rates.values()),
             marks=[mark for marks in self._marks.values() for mark in marks.values()],
             settled=np.flatnonzero(self.columns.settled).tolist(),
-            funding=[(i, str(it.numerator), str(it.denominator)) for i, it in self._funding.items()],
+            funding_owed=[
+                (i, str(rate.numerator), str(rate.denominator), rates)
+                for i, (rate, rates) in self._funding.owed.items()
+            ],
+            funding_residual=[(i, str(it.numerator), str(it.denominator)) for i, it in self._funding.residual.items()],
             volatility=self._haircuts.volatility,
             priced_at_ns=self.columns.priced_at_ns.tolist(),
         )
@@ -771,7 +771,10 @@ class Market:
         market.columns.settled[state.settled] = 1
         market._haircuts.volatility = state.volatility
         market._reset_haircuts()
-        market._funding = {i: Fraction(int(top), int(bottom)) for i, top, bottom in state.funding}
+        market._funding = Funding(
+            {i: (Fraction(int(top), int(bottom)), rates) for i, top, bottom, rates in state.funding_owed},
+            {i: Fraction(int(top), int(bottom)) for i, top, bottom in state.funding_residual},
+        )
         market._resume(np.array(state.priced_at_ns, np.int64))
         return market
 

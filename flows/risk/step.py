@@ -134,6 +134,11 @@ class Risk:
             chunk["amount"] = units[customers]
             chunks.append(chunk)
             touched.append(holders)
+        if instant.funding_owed and 0 in book.shards:
+            chunk = self._rows(ResultKind.FUNDING_OWED, np.full(len(instant.funding_owed), MARKET, np.uint32))
+            chunk["instrument"] = [owed.instrument for owed in instant.funding_owed]
+            chunk["amount"] = [owed.rates for owed in instant.funding_owed]
+            chunks.append(chunk)
         if frame.legs.shape[0]:
             touched.append(self._book_legs(frame, instant, chunks))
         changed = np.unique(np.concatenate(touched)) if touched else _NO_ROWS

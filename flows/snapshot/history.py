@@ -80,6 +80,7 @@ def result_tables(results: Results, names: Names) -> dict[str, pa.Table]:
         "withdrawals": _withdrawal_rows(of(ResultKind.WITHDRAWAL_ACCEPTED, ResultKind.WITHDRAWAL_REFUSED), names),
         "payments": _payment_rows(of(ResultKind.EXPIRY_SETTLED, ResultKind.FUNDING_PAID), names),
         "suspensions": _suspension_rows(of(ResultKind.DECISION_SUSPENDED, ResultKind.DECISION_RESUMED), names),
+        "funding_owed": _funding_owed_rows(of(ResultKind.FUNDING_OWED), names),
         "feed_status": _feed_rows(of(ResultKind.FEED_STALE, ResultKind.FEED_FRESH), names),
     }
 
@@ -361,6 +362,18 @@ def _payment_rows(rows: Results, names: Names) -> pa.Table:
             "asset": names.asset(asset),
             "units": rows["amount"],
             "amount": names.amount(rows["amount"], asset),
+        },
+    )
+
+
+def _funding_owed_rows(rows: Results, names: Names) -> pa.Table:
+    return table_of(
+        "funding_owed",
+        {
+            **at_frames(rows["frame"], rows["time_ns"]),
+            "row_index": rows["index"],
+            "instrument": names.instrument(rows["instrument"]),
+            "rates_waiting": rows["amount"],
         },
     )
 

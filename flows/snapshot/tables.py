@@ -166,6 +166,11 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ("suspended", pa.bool_()),
         ("tier", pa.string()),
     ),
+    "funding_owed": _schema(
+        ("row_index", pa.uint16()),
+        ("instrument", pa.string()),
+        ("rates_waiting", pa.int64()),
+    ),
     "feed_status": _schema(
         ("row_index", pa.uint16()), ("kind", pa.string()), ("name", pa.string()), ("fresh", pa.bool_())
     ),

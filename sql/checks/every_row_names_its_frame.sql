@@ -28,6 +28,8 @@ WITH rows AS (
     UNION ALL
     SELECT 'feed_status' AS source, frame, time_ns FROM feed_status
     UNION ALL
+    SELECT 'funding_owed' AS source, frame, time_ns FROM funding_owed
+    UNION ALL
     SELECT 'account_events' AS source, frame, time_ns FROM account_events
     UNION ALL
     SELECT 'net_changes' AS source, frame, time_ns FROM net_changes

@@ -126,6 +126,8 @@ class Market:
     samples: dict[int, tuple[int, float]] = field(default_factory=dict)
     variance_per_day: dict[int, float] = field(default_factory=dict)
     funding_owed: dict[int, Fraction] = field(default_factory=dict)
+    rates_owed: dict[int, list[Fraction]] = field(default_factory=dict)
+    put_aside: list[tuple[int, int]] = field(default_factory=list)
     priced_at_ns: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
 
@@ -151,7 +153,7 @@ class Market:
                 expiry.ratio = expiry.forward.forward / spot.price
         for underlying in dict.fromkeys(instrument.underlying for instrument in self.instruments):
             self._price(underlying, now, heartbeat=frame.kind is FrameKind.HEARTBEAT)
-        return [item if isinstance(item, Payment) else self._funding(item) for item in due]
+        return self._payments(due)
 
     # -- records -----------------------------------------------------------------------------------------------------
 
@@ -213,14 +215,33 @@ class Market:
         decimals = self.assets[instrument.settlement_asset].decimals
         return Payment(instrument.index, round(worth * 10**decimals), closes=True)
 
-    def _funding(self, record: FundingRecord) -> Payment:
+    def _payments(self, due: list[Payment | FundingRecord]) -> list[Payment]:
+        """Return what is paid now; put aside the rates of perpetuals that have no price (``put_aside``: how many wait).
+
+        What was put aside comes first, in order of instrument: one payment each, at the first frame with a price.
+        """
+        self.put_aside.clear()
+        found = [self._funding(it, sum(self.rates_owed.pop(it)))
+                 for it in sorted(self.rates_owed) if self.worth[it].known]  # fmt: skip
+        for item in due:
+            if isinstance(item, Payment):
+                found.append(item)
+            elif self.worth[item.instrument].known:
+                found.append(self._funding(item.instrument, Fraction(item.rate)))
+            else:
+                waiting = self.rates_owed.setdefault(item.instrument, [])
+                waiting.append(Fraction(item.rate))
+                self.put_aside.append((item.instrument, len(waiting)))
+        return found
+
+    def _funding(self, instrument: int, rate: Fraction | int) -> Payment:
         """Return a funding payment: longs pay a positive rate of the mark value; what rounding owes is carried."""
-        decimals = self.assets[self.instruments[record.instrument].settlement_asset].decimals
-        value = abs(Fraction(self.worth[record.instrument].value))
-        owed = self.funding_owed.get(record.instrument, Fraction(0)) - value * Fraction(record.rate) * 10**decimals
+        decimals = self.assets[self.instruments[instrument].settlement_asset].decimals
+        value = abs(Fraction(self.worth[instrument].value))
+        owed = self.funding_owed.get(instrument, Fraction(0)) - value * rate * 10**decimals
         units = round(owed)
-        self.funding_owed[record.instrument] = owed - units
-        return Payment(record.instrument, units, closes=False)
+        self.funding_owed[instrument] = owed - units
+        return Payment(instrument, units, closes=False)
 
     # -- prices ------------------------------------------------------------------------------------------------------
 

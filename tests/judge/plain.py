@@ -136,6 +136,8 @@ class Judge:
         cancelled: list[tuple[int, int, int]] = []
         for payment in payments:
             self._pay(payment, cancelled)
+        for instrument, waiting in self.market.put_aside:
+            self._say(MARKET, ResultKind.FUNDING_OWED, instrument=instrument, amount=waiting)
         for leg in frame.legs.tolist():
             self._book(Leg(*leg), cancelled)
         for number in sorted(self.accounts):

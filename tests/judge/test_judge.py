@@ -170,7 +170,7 @@ def _late_tiers(equity: Any, initial: Any, maintenance: Any, ladder: LadderParam
     return ladder_tiers(equity, initial, maintenance * 0.8, ladder)
 
 
-def _forgetful_funding(value: float, rate: float, decimals: int, _residual: Fraction) -> tuple[int, Fraction]:
+def _forgetful_funding(value: float, rate: Fraction, decimals: int, _residual: Fraction) -> tuple[int, Fraction]:
     return funding_units(value, rate, decimals, Fraction(0))
 
 
@@ -194,7 +194,7 @@ def _straight_lines(smile: Any, strike: Any) -> Any:
         ("flows.risk.step", "tiers", _late_tiers, DECIDED),
         ("flows.risk.step", "evaluate", _small_errors, DECIDED),
         ("flows.risk.evaluation", "initial_with_open_orders", _blind_to_open_orders, DECIDED),
-        ("flows.market.step", "funding_units", _forgetful_funding, DECIDED),
+        ("flows.market.funding", "funding_units", _forgetful_funding, DECIDED),
         ("flows.market.oracle", "median", max, DECIDED),
         ("flows.settlement.step", "leaf_hash", lambda account, entries: keccak(entries), "another state root"),
     ],

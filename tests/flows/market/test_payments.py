@@ -49,7 +49,7 @@ def test_funding_never_drifts_from_the_exact_sum(payments: list[tuple[float, flo
     paid, exact, residual = 0, Fraction(0), Fraction(0)
 
     for value, rate in payments:
-        units, residual = funding_units(value, rate, 6, residual)
+        units, residual = funding_units(value, Fraction(rate), 6, residual)
         paid += units
         exact -= Fraction(value) * Fraction(rate) * 10**6
 
@@ -58,8 +58,8 @@ def test_funding_never_drifts_from_the_exact_sum(payments: list[tuple[float, flo
 
 def test_longs_pay_a_positive_rate_whatever_the_payoff() -> None:
     """An inverse lot's value is negative; its size counts."""
-    assert funding_units(50.0, 0.0001, 6, Fraction(0))[0] == -5000
-    assert funding_units(-0.002, 0.0001, 8, Fraction(0))[0] == -20
+    assert funding_units(50.0, Fraction("0.0001"), 6, Fraction(0))[0] == -5000
+    assert funding_units(-0.002, Fraction("0.0001"), 8, Fraction(0))[0] == -20
 
 
 def test_a_payment_beyond_64_bits_halts() -> None:

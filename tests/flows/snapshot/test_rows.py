@@ -127,6 +127,13 @@ def test_account_events_carry_their_reference(tables: dict[str, pa.Table]) -> No
     assert (rows[0]["kind"], rows[0]["price"], rows[0]["instrument"], rows[0]["side"]) == ("transfer", None, None, None)
 
 
+def test_funding_that_waits_names_its_perpetual(tables: dict[str, pa.Table]) -> None:
+    """How many rates wait is a count, and no amount of money."""
+    rows = tables["funding_owed"].to_pylist()
+
+    assert [(row["frame"], row["instrument"], row["rates_waiting"]) for row in rows] == [(3, "BTC-PERP", 2)]
+
+
 def test_feed_status_names_assets_and_instruments(tables: dict[str, pa.Table]) -> None:
     """One index can mean an asset or an instrument: the row says which."""
     rows = [(row["kind"], row["name"], row["fresh"]) for row in tables["feed_status"].to_pylist()]

@@ -397,6 +397,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
                             a_result(ResultKind.ORDER_OPENED, BOB, 3, fallen, 1, instrument=INVERSE, lots=-700),
                             a_result(ResultKind.FEED_STALE, MARKET, 3, fallen, instrument=ETH, amount=0),
                             a_result(ResultKind.FEED_FRESH, MARKET, 3, fallen, 1, instrument=CALL, amount=1),
+                            a_result(ResultKind.FUNDING_OWED, MARKET, 3, fallen, 2, instrument=INVERSE, amount=2),
                         ]
                     ),
                 ],
