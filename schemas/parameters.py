@@ -9,11 +9,11 @@ What changes a margin number is a ``parameters.changed`` event that names one of
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from schemas.derive_parameters import DERIVE_PARAMETER_SETS
 from schemas.failures import FailureReason, Refused
-from schemas.parameter_set import Multiple, Ratio
+from schemas.parameter_set import Multiple, Ratio, first_fault
 from schemas.parameter_set import ParameterSet as ParameterSet  # noqa: PLC0414 - exported: sets are of this type
 
 
@@ -326,13 +326,9 @@ def validate(
         raise Refused(FailureReason.BAD_PARAMETERS, f"no parameter set {name!r}; there are {known}")
     try:
         return kind.model_validate(parameters)
-    except ValueError as error:
-        raise Refused(FailureReason.BAD_PARAMETERS, f"{name}: {_first_line(error)}") from error
-
-
-def _first_line(error: ValueError) -> str:
-    faults = getattr(error, "errors", None)
-    if faults is None:
-        return str(error)
-    first = faults(include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'set'}: {first['msg']}"
+    except ValidationError as error:
+        place, fault, words = first_fault(error)
+        if fault == "extra_forbidden" and place in parameters:
+            words = f"no such parameter; there are {', '.join(kind.model_fields)}"
+        message = ": ".join(part for part in (name, place, words) if part)
+        raise Refused(FailureReason.BAD_PARAMETERS, message) from error

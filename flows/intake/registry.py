@@ -285,10 +285,10 @@ class Registry:
     def _instrument_listed(self, event: InstrumentListed) -> MarketEntry:
         for text in (event.instrument, event.underlying, event.quote, event.settlement_asset):
             check_id(text)
-        for text in (event.multiplier, event.tick_size, event.lot_size):
-            _positive(text)
+        for name in ("multiplier", "tick_size", "lot_size"):
+            _positive(name, getattr(event, name))
         if event.strike is not None:
-            _positive(event.strike)
+            _positive("strike", event.strike)
         if event.expiry_ns is not None:
             _check_time("expiry_ns", event.expiry_ns)
         kind = _member(InstrumentKind, "kind", event.kind)
@@ -361,7 +361,7 @@ class Registry:
 
     def _oracle_price(self, event: OraclePrice) -> MarketEntry:
         check_id(event.feed)
-        price = _positive(event.price)
+        price = _positive("price", event.price)
         confidence = _number(event.confidence)
         if confidence < 0.0:
             raise _bad_value(f"confidence {event.confidence} is negative")
@@ -370,7 +370,7 @@ class Registry:
 
     def _oracle_forward(self, event: OracleForward) -> MarketEntry:
         check_id(event.underlying)
-        forward = _positive(event.forward)
+        forward = _positive("forward", event.forward)
         _check_time("expiry_ns", event.expiry_ns)
         record = ForwardRecord(event.underlying, event.expiry_ns, event.source, forward, event.event_time_ns)
         return record, ("forward", event.underlying, event.expiry_ns, event.source)
@@ -391,7 +391,7 @@ class Registry:
         return record, ("rate", event.currency, event.source)
 
     def _mark_price(self, event: MarkPrice) -> MarketEntry:
-        price = _positive(event.price)
+        price = _positive("price", event.price)
         tradable = self._open_instrument(event.instrument)
         if tradable.kind not in (InstrumentKind.PERPETUAL, InstrumentKind.FUTURE):
             raise _bad_value(
@@ -409,7 +409,7 @@ class Registry:
 
     def _settlement_price(self, event: SettlementPrice) -> MarketEntry:
         check_id(event.underlying)
-        _positive(event.price)
+        _positive("price", event.price)
         _check_time("expiry_ns", event.expiry_ns)
         if event.event_time_ns < event.expiry_ns:
             raise _bad_value(f"{event.underlying} settles before its expiry")
@@ -749,8 +749,8 @@ def _whole(text: str, factor: tuple[int, int], cache: dict[str, int], reason: Fa
 
 def _svi_record(event: OracleVol, svi: Svi) -> SviRecord:
     a, b, rho, m, sigma = (_number(text) for text in (svi.a, svi.b, svi.rho, svi.m, svi.sigma))
-    forward = _positive(svi.forward)
-    time_to_expiry = _positive(svi.time_to_expiry)
+    forward = _positive("forward", svi.forward)
+    time_to_expiry = _positive("time_to_expiry", svi.time_to_expiry)
     if b < 0.0 or not -1.0 < rho < 1.0 or sigma <= 0.0:
         raise _bad_value("svi needs b >= 0, -1 < rho < 1 and sigma > 0")
     if a + b * sigma * sqrt(1.0 - rho * rho) < 0.0:
@@ -764,8 +764,8 @@ def _svi_record(event: OracleVol, svi: Svi) -> SviRecord:
 def _points_record(event: OracleVol, points: list[VolPoint]) -> VolPointsRecord:
     if not 1 <= len(points) <= VOL_POINTS_MAX:
         raise _bad_value(f"a smile has 1 to {VOL_POINTS_MAX} points, not {len(points)}")
-    strikes = [_positive(point.strike) for point in points]
-    vols = [_positive(point.implied_vol) for point in points]
+    strikes = [_positive("strike", point.strike) for point in points]
+    vols = [_positive("implied_vol", point.implied_vol) for point in points]
     if any(later <= earlier for earlier, later in pairwise(strikes)):
         raise _bad_value("strikes do not rise")
     if max(vols) > IMPLIED_VOL_MAX:
@@ -778,10 +778,10 @@ def _number(text: str) -> float:
     return float(text)
 
 
-def _positive(text: str) -> float:
+def _positive(name: str, text: str) -> float:
     number = _number(text)
     if number <= 0.0:
-        raise _bad_value(f"{text} is not positive")
+        raise _bad_value(f"{name} {text} is not positive")
     return number
 
 

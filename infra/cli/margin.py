@@ -73,6 +73,7 @@ def margin(
     at_ns = None if at is None else moment_ns("--at", at)
     # The margin models load numba, which a wrong argument should not cost.
     from flows.risk.book import BookOverflow
+    from infra.files.documents import DocumentError
     from infra.run.directory import RunDirectoryError
     from infra.run.kernels import prepared_kernels
     from infra.whatif.scene import WhatIfError
@@ -84,11 +85,15 @@ def margin(
             scene = _scene(portfolio, run, account, at_ns=at_ns, frame=frame, model=model, params=params)
             after = _changed(scene, change, trade or [], deposit or [])
             _answer(scene, after, grid_moves=(rows, columns) if with_grid or plot else None, plot=plot, as_json=as_json)
-    except (WhatIfError, RunDirectoryError) as error:
+    except (DocumentError, WhatIfError, RunDirectoryError) as error:
         fail(str(error), WRONG_USE)
     except Refused as refused:
         fail(refused.message, WRONG_USE)
-    except (LedgerError, BookOverflow, OSError, ValueError) as error:
+    except BookOverflow:
+        fail("more is held than 64 bits can count", WRONG_USE)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.strerror else str(error))
+    except (LedgerError, ValueError) as error:
         fail(str(error))
 
 
@@ -129,7 +134,9 @@ def _scene(
     params: Path | None,
 ) -> "Scene":
     from flows.margin.registry import margin_models
-    from infra.whatif.document import Portfolio, portfolio_scene, read_document, read_parameters
+    from infra.files.documents import read_parameters
+    from infra.whatif.document import Portfolio, read_document
+    from infra.whatif.portfolio import portfolio_scene
     from infra.whatif.recorded import recorded_scene
 
     models = margin_models()

@@ -1,6 +1,5 @@
 """``tidegate replay``: any event log through the whole pipeline."""
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from infra.chain.outbox import OutboxError
 from infra.cli.arguments import duration_ns, moment_ns, moment_text
 from infra.cli.output import DIFFERS, WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.files.append import ShorterThanCommitted
+from infra.files.documents import DocumentError, read_parameters
 from infra.files.snapshots import SnapshotError
 from infra.files.sources import SourceError
 from infra.run import replay as runs
@@ -281,15 +281,12 @@ def _settlement(summary: Mapping[str, Any]) -> str:
 
 def _parameters(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        sets = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        fail(f"--params {path}: {error}", WRONG_USE)
-    if not isinstance(sets, dict) or not all(isinstance(values, dict) for values in sets.values()):
-        fail(f'--params {path}: write an object like {{"ladder": {{"watch_multiple": 1.3}}}}', WRONG_USE)
-    try:
+        sets = read_parameters(path)
         known = parameter_sets(margin_models())
         for name, values in sets.items():
             validate(name, values, known)
+    except DocumentError as error:
+        fail(f"--params {error}", WRONG_USE)
     except MarginModelError as error:
         fail(str(error))
     except Refused as refused:

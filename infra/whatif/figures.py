@@ -132,11 +132,15 @@ def _why_unknown(scene: Scene, instant: Instant) -> str:
         for index, units in enumerate(scene.holdings.units)
         if units and not instant.asset_decidable[index]
     ]
-    unvalued = [instruments[index].instrument for index, _ in scene.holdings.lots if not instant.value_decidable[index]]
+    unvalued = [
+        f"{instruments[index].instrument} cannot be valued: {scene.market.missing(index)}"
+        for index, _ in scene.holdings.lots
+        if not instant.value_decidable[index]
+    ]
     if unpriced:
         return f"no usable price of {', '.join(unpriced)}: what is held cannot be valued"
     if unvalued:
-        return f"{', '.join(unvalued)} cannot be valued: a price, a forward or a smile is missing or too old"
+        return unvalued[0] + (f"; so are {len(unvalued) - 1} others" if len(unvalued) > 1 else "")
     return f"margin model {scene.model.name} does not cover what is held"
 
 

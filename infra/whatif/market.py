@@ -18,12 +18,17 @@ from flows.margin.registry import parameter_sets
 from flows.market.columns import (
     DECIDABLE,
     FORWARD,
+    FORWARD_STATE,
+    FRESH,
     IMPLIED_VOL,
     INDEX_PRICE,
     MARK_PRICE,
     NOTIONAL,
+    STALE,
+    UNKNOWN,
     VALUE,
     VENUE_MARK,
+    VOL_STATE,
     InstrumentColumns,
 )
 from flows.market.instant import Instant
@@ -31,6 +36,7 @@ from flows.market.listings import Listings
 from flows.market.step import Market
 from flows.market.surface import VOL_MAX
 from flows.market.valuation import price
+from schemas.instruments import InstrumentKind
 from schemas.ledger import GENESIS_HEAD, Frame, FrameKind, MarketRecord, ParametersRecord, empty_legs
 from schemas.parameters import OracleParameters, ParameterSet
 
@@ -108,6 +114,21 @@ class MovableMarket:
     def input_of(self, instrument: int, row: int) -> float:
         """Return an input of an instrument that no move changes; ``row`` as in ``flows.market.columns``."""
         return float(self._reals[row, instrument])
+
+    def missing(self, instrument: int) -> str:
+        """Return why an instrument that is not decidable is not, in words."""
+        it, codes = self.listings.instruments[instrument], self._codes[:, instrument]
+        asset = self.listings.assets[it.settlement_asset]
+        if self._columns.spot_state[self._columns.underlying[instrument]] != FRESH:
+            return f"no usable price of {it.underlying}"
+        if not self._instant.asset_decidable[asset.index]:
+            return f"no usable price of {asset.asset}, in which it settles"
+        expiry = "" if it.expiry_ns is None else f" for {np.datetime64(it.expiry_ns, 'ns').astype('datetime64[m]')}Z"
+        if it.kind is InstrumentKind.OPTION and codes[VOL_STATE] != FRESH:
+            return ("no" if codes[VOL_STATE] == UNKNOWN else "too old a") + f" smile of {it.underlying}{expiry}"
+        if codes[FORWARD_STATE] == STALE:
+            return f"too old a forward of {it.underlying}{expiry}"
+        return "its price is too old"
 
     def price_of(self, name: str) -> float:
         """Return what a move of a name multiplies: its price in the numeraire, 0.0 where nothing tells one.

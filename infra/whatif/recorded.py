@@ -25,8 +25,8 @@ from flows.screening.policy import Sight, Work, anything_moved
 from infra.files.ledger import LedgerPosition, read_frames
 from infra.run.directory import RunDirectory, RunDirectoryError
 from infra.run.publisher import LEDGER
-from infra.whatif.document import chosen_model
 from infra.whatif.market import MovableMarket
+from infra.whatif.portfolio import chosen_model
 from infra.whatif.scene import Holdings, Scene, WhatIfError
 from schemas.ids import FIRST_ACCOUNT_NUMBER, shard_of
 from schemas.ledger import AccountRecord

@@ -199,7 +199,7 @@ class Scene:
             try:
                 record, _ = self.registry.market(event)
             except Refused as refused:
-                raise WhatIfError(f"parameters.{name}: {refused.message}") from refused
+                raise WhatIfError(f"parameters: {refused.message}") from refused
             assert isinstance(record, ParametersRecord), "that is what parameters.changed becomes"
             records.append(record)
         return replace(self, market=self.market.with_parameters(records)) if records else self
@@ -211,15 +211,24 @@ class Scene:
         ------
         WhatIfError : an asset that is not listed, or an amount that is none.
         """
+        try:
+            return self.with_balance(deposit.asset, deposit.amount)
+        except Refused as refused:
+            raise WhatIfError(f"deposit of {deposit.asset}: {refused.message}") from refused
+
+    def with_balance(self, name: str, amount: str) -> "Scene":
+        """Return the scene with so much more of an asset.
+
+        Raises
+        ------
+        Refused : an asset that is not listed, or an amount that is none.
+        """
         for asset in self.market.listings.assets:
-            if asset.asset == deposit.asset:
-                try:
-                    units = to_units(deposit.amount, asset.decimals)
-                    return replace(self, holdings=self.holdings.with_cash(asset.index, units))
-                except Refused as refused:
-                    raise WhatIfError(f"deposit of {deposit.asset}: {refused.message}") from refused
+            if asset.asset == name:
+                units = to_units(amount, asset.decimals)
+                return replace(self, holdings=self.holdings.with_cash(asset.index, units))
         known = ", ".join(asset.asset for asset in self.market.listings.assets)
-        raise WhatIfError(f"deposit of {deposit.asset}: no such asset; there are {known}")
+        raise Refused(FailureReason.UNKNOWN_ASSET, f"no such asset; there are {known}")
 
     def with_trade(self, trade: Trade) -> "Scene":
         """Return the scene after a trade with the house: lots, cash and fee as intake would book them.

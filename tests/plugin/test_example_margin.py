@@ -37,7 +37,7 @@ from tests.builders import (
     an_asset,
 )
 from tests.flows.running import Published, arrivals, batches_of, some_stages
-from tests.infra.whatif.builders import a_document
+from tests.infra.whatif.builders import a_document, said
 from tests.infra.whatif.builders import a_perpetual as perpetual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +191,7 @@ def test_a_file_of_parameters_out_of_range_is_one_line(installed: Path, tmp_path
 
     refused = CliRunner().invoke(app, [command, str(document), "--params", str(sets), *options])
 
-    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert (refused.exit_code, refused.stdout, said(refused.stderr).count("\n")) == (2, "", 1)
     assert f"{NAME}: net_rate: Input should be less than or equal to 1" in refused.stderr
 
 

@@ -50,8 +50,8 @@ class _TooHigh(ParameterSet):
     [
         ("collateral", ParameterSet, "margin model 'collateral' brings a parameter set of a name that is taken"),
         ("mine", dict, "margin model 'mine': parameters_type is no schemas.parameter_set.ParameterSet"),
-        ("mine", _Told, "margin model 'mine': its defaults do not stand: mine: rate: Field required"),
-        ("mine", _TooHigh, "margin model 'mine': its defaults do not stand: mine: set: Value error, rate above 1"),
+        ("mine", _Told, "margin model 'mine': its defaults do not stand: mine: rate: it is missing"),
+        ("mine", _TooHigh, "margin model 'mine': its defaults do not stand: mine: rate above 1"),
     ],
 )
 def test_a_parameter_set_that_cannot_be_used_is_refused(name: str, kind: type, line: str) -> None:

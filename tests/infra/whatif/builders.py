@@ -3,7 +3,8 @@
 from typing import Any
 
 from flows.margin.registry import margin_models
-from infra.whatif.document import Portfolio, portfolio_scene
+from infra.whatif.document import Portfolio
+from infra.whatif.portfolio import portfolio_scene
 from infra.whatif.scene import Scene
 
 EXPIRY = "2026-03-27T08:00Z"
@@ -50,6 +51,11 @@ def a_document(
 def a_scene(positions: list[dict[str, Any]] | None = None, **options: Any) -> Scene:
     """Return the scene of ``a_document``."""
     return portfolio_scene(Portfolio.model_validate(a_document(positions, **options)), MODELS)
+
+
+def said(stderr: str) -> str:
+    """Return what a command said on stderr, but for the note that it compiles kernels, which the first of all has."""
+    return "".join(line for line in stderr.splitlines(keepends=True) if "compiling kernels" not in line)
 
 
 def a_perpetual(quantity: str, entry_price: str = "60000") -> dict[str, Any]:

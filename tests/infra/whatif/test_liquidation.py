@@ -9,6 +9,7 @@ from infra.whatif.figures import figures, numbers
 from infra.whatif.grid import grid
 from infra.whatif.liquidation import _nearest, _outward, liquidation_prices
 from infra.whatif.market import Move
+from infra.whatif.scene import Scene
 from tests.infra.whatif.builders import MODELS, a_call, a_perpetual, a_scene
 
 
@@ -137,3 +138,47 @@ def test_a_grid_is_the_account_in_each_market() -> None:
     assert found.names == ["BTC"]
     assert found.cells == alone
     assert found.cells[1][0] == numbers(scene, scene.instant())
+
+
+def _two_underlyings(model: str, **moved: float) -> Scene:
+    """Return an account long one underlying and short another, written down at prices of which some are others."""
+    listing = {"kind": "perpetual", "quote": "USDC", "settlement_asset": "USDC", "tick_size": "0.5"}
+    prices = {"BTC": 60_000.0, "ETH": 3_000.0} | moved
+    return a_scene(
+        instruments=[
+            {"instrument": f"{it}-PERP", "underlying": it, "lot_size": "0.001", **listing} for it in ("BTC", "ETH")
+        ],
+        market={"prices": {it: f"{each:.15f}"[:24] for it, each in prices.items()}},
+        account={
+            "margin_model": model,
+            "balances": {"USDC": "20000"},
+            "positions": [
+                a_perpetual("1", "58000"), {"instrument": "ETH-PERP", "quantity": "-8", "entry_price": "3100"},
+            ],
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize(("name", "side"), [("BTC", "below"), ("ETH", "above")])
+def test_a_search_by_hand_finds_the_same_price(model: str, name: str, side: str) -> None:
+    """Fails where the nearest price on its side is passed over, or another underlying moves along: brute force."""
+
+    def health(price: float) -> float:
+        scene = _two_underlyings(model, **{name: price})
+        found = numbers(scene, scene.instant())
+        assert found is not None
+        return found.health
+
+    inside = {"BTC": 60_000.0, "ETH": 3_000.0}[name]
+    step = 1.01 if side == "above" else 1 / 1.01
+    while health(inside * step) > 0.0:
+        inside *= step
+    outside = inside * step
+    while abs(outside - inside) > 1e-9 * inside:
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if health(middle) > 0.0 else (inside, middle)
+
+    found = {it.underlying: it for it in liquidation_prices(_two_underlyings(model))}
+
+    assert getattr(found[name], side) == pytest.approx(inside, rel=1e-8)
