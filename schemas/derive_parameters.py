@@ -8,7 +8,7 @@ Defaults are those of the venue's main network at the beginning of 2026, but for
 long and short the wrong way round (a long would gain), so the defaults are the values of its tests.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,10 @@ _DAY_SECONDS: Final = 86_400.0
 
 VolMove = Literal["up", "none", "down"]
 SkewMove = Literal["linear", "abs"]
+SKEWS: Final = frozenset(get_args(SkewMove))
+
+# The band of a price, relative to it, at which its confidence is 0; without a band it is 1.
+ConfidenceBand = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class DeriveScenario(ParameterSet):
@@ -57,6 +61,7 @@ class _DeriveScenarioParameters(ParameterSet):
     # Below this confidence (1 - confidence) × charge × notional is set aside, initially.
     confidence_threshold: Ratio = 0.55
     confidence_charge: UpTo20 = 1.0
+    confidence_band: ConfidenceBand = 0.05
 
 
 def _grid(moves: tuple[float, ...]) -> list[DeriveScenario]:
@@ -115,6 +120,31 @@ def _pmrm2_scenarios() -> list[DeriveScenario]:
     ]
 
 
+class DeriveCollateral(ParameterSet):
+    """One asset as collateral of ``derive-pmrm2``; ``follows`` names the underlying with which it gains and loses."""
+
+    # Of its value; the initial haircut comes on top of that of maintenance.
+    maintenance_haircut: Ratio = 0.0
+    initial_haircut: Ratio = 0.0
+    follows: str = ""
+
+    @model_validator(mode="after")
+    def _some_of_it_is_left(self) -> "DeriveCollateral":
+        # A sum of two decimals may be a last bit above 1.
+        if self.maintenance_haircut + self.initial_haircut > 1.0 + 1e-12:
+            message = "the haircuts of a collateral must not exceed 1 together"
+            raise ValueError(message)
+        return self
+
+
+def _pmrm2_collateral() -> dict[str, DeriveCollateral]:
+    # What the first model sets aside of spot, and by its initial factor.
+    return {
+        name: DeriveCollateral(maintenance_haircut=0.03, initial_haircut=0.0075, follows=name)
+        for name in ("BTC", "ETH")
+    }
+
+
 class DerivePmrm2Parameters(_DeriveScenarioParameters):
     """``derive-pmrm2``: the second portfolio model."""
 
@@ -131,6 +161,8 @@ class DerivePmrm2Parameters(_DeriveScenarioParameters):
     static_short_base: UpTo4 = 1.04
     static_short_rate_scale: UpTo10 = 0.0
     static_short_per_year: UpTo10 = 0.16
+    # By asset; one not named counts for nothing.
+    collateral: dict[str, DeriveCollateral] = Field(default_factory=_pmrm2_collateral)
     # Contingencies of the initial margin come on top of those of maintenance.
     perpetual_maintenance: UpTo3 = 0.03
     perpetual_initial: UpTo3 = 0.01
@@ -186,13 +218,27 @@ class DeriveMarketRates(ParameterSet):
     confidence_charge: UpTo20 = 1.0
 
 
-class DeriveSrmParameters(ParameterSet):
-    """``derive-srm``: the standard model, markets by underlying; one not named has the rates of ``other_markets``."""
+def _srm_markets() -> dict[str, DeriveMarketRates]:
+    collateral = {
+        "BTC": (0.75, 0.93), "ETH": (0.8, 0.9375), "USDT": (0.98, 0.98), "DAI": (0.925, 0.92), "PYUSD": (0.925, 0.92)
+    }  # fmt: skip
+    return {
+        name: DeriveMarketRates(spot_weight=weight, spot_initial_scale=scale)
+        for name, (weight, scale) in collateral.items()
+    }
 
-    markets: dict[str, DeriveMarketRates] = Field(default_factory=dict)
+
+class DeriveSrmParameters(ParameterSet):
+    """``derive-srm``: the standard model, markets by underlying; one not named has the rates of ``other_markets``.
+
+    An asset as collateral is a market of its own name.
+    """
+
+    markets: dict[str, DeriveMarketRates] = Field(default_factory=_srm_markets)
     other_markets: DeriveMarketRates = Field(default_factory=DeriveMarketRates)
     peg_threshold: UpTo100 = 0.99
     peg_factor: UpTo20 = 2.0
+    confidence_band: ConfidenceBand = 0.05
 
     def market(self, underlying: str) -> DeriveMarketRates:
         """Return the rates of an underlying."""

@@ -4,8 +4,9 @@
    falls on a positive net alone; a debt counts whole.
 2. An isolated account counts a positive net only in assets in which it holds a position (in all of them while it
    holds none); its debts always count.
-3. An account is *undecidable* while it holds an instrument, or a non-zero balance, whose worth cannot be known.
-4. Sums run in instrument order, then in asset order, without contraction: a result depends on the account alone.
+3. A positive net of an account whose model margins collateral itself counts whole: its requirement has the rest.
+4. An account is *undecidable* while it holds an instrument, or a non-zero balance, whose worth cannot be known.
+5. Sums run in instrument order, then in asset order, without contraction: a result depends on the account alone.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +25,12 @@ UInt16Array = npt.NDArray[np.uint16]
 
 
 def equity(
-    instant: "Instant", cash: Int64Array, positions: PositionColumns, isolated: BoolArray, rows: Int64Array
+    instant: "Instant",
+    cash: Int64Array,
+    positions: PositionColumns,
+    isolated: BoolArray,
+    rows: Int64Array,
+    whole: BoolArray | None = None,
 ) -> Float64Array:
     """Return the equity of accounts at an instant.
 
@@ -34,6 +40,7 @@ def equity(
         asset must be empty.
     isolated : (N,), whether the account is isolated.
     rows : (n,), the account rows wanted.
+    whole : (n,), which of them have a model that margins collateral itself; None for none.
 
     Returns
     -------
@@ -42,7 +49,8 @@ def equity(
     out = np.empty(rows.shape[0])
     _equity(
         instant.value, instant.settlement_asset, instant.asset_unit, instant.asset_price, instant.haircut,
-        cash, positions.offset, positions.count, positions.instrument, positions.lots, isolated, rows, out,
+        cash, positions.offset, positions.count, positions.instrument, positions.lots, isolated, rows,
+        np.zeros(rows.shape[0], np.bool_) if whole is None else whole, out,
     )  # fmt: skip
     return out
 
@@ -82,6 +90,7 @@ def _equity(
     lots: Int64Array,
     isolated: BoolArray,
     rows: Int64Array,
+    whole: BoolArray,
     out: Float64Array,
 ) -> None:
     assets = asset_price.shape[0]
@@ -109,7 +118,7 @@ def _equity(
             if worth < 0.0:
                 total += worth
             elif not narrow or held[j]:
-                total += worth * (1.0 - haircut[j])
+                total += worth if whole[n] else worth * (1.0 - haircut[j])
         out[n] = total
 
 

@@ -13,8 +13,20 @@ import numpy.typing as npt
 from schemas.parameter_set import ParameterSet
 
 Float64Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 Int64Array = npt.NDArray[np.int64]
 UInt32Array = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """Every account's cash by asset: ``units`` (N, C), signed; an asset beyond C has no balance.
+
+    ``isolated`` (N,): while such an account holds positions, a positive balance counts only in what they settle in.
+    """
+
+    units: Int64Array
+    isolated: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +35,20 @@ class PositionColumns:
 
     Account row r holds ``instrument[offset[r] : offset[r] + count[r]]``, rising and without repeats, and ``lots`` at
     the same places (signed, never 0). Rows are where the book put them; nothing may depend on their order.
+    ``balances`` of the same rows are for models that margin collateral themselves; None where there are none.
     """
 
     offset: Int64Array
     count: Int64Array
     instrument: UInt32Array
     lots: Int64Array
+    balances: Balances | None = None
+
+    def cash_and_modes(self) -> tuple[Int64Array, BoolArray]:
+        """Return what ``balances`` holds, or no columns of cash."""
+        if self.balances is None:
+            return np.zeros((0, 0), np.int64), np.zeros(0, np.bool_)
+        return self.balances.units, self.balances.isolated
 
     def places(self, rows: Int64Array) -> Int64Array:
         """Return where the positions of some rows stand, row after row."""
@@ -65,6 +85,9 @@ class MarginModel(Protocol):
 
     ``tables`` takes the market's instrument columns (``flows.market.columns.InstrumentColumns``) and the model's
     validated parameter set; what it returns is opaque to everyone but ``requirements``.
+
+    A model with a true attribute ``margins_collateral`` margins collateral itself: equity of its accounts is taken
+    without haircuts, and what their balances may lose, or do not count, is in its requirements.
     """
 
     name: str
@@ -79,6 +102,11 @@ class MarginModel(Protocol):
 
         Sums run in instrument order within an account, so that a result depends on the account alone.
         """
+
+
+def margins_collateral(model: MarginModel) -> bool:
+    """Whether a model margins collateral itself."""
+    return bool(getattr(model, "margins_collateral", False))
 
 
 @runtime_checkable

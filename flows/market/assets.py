@@ -22,12 +22,17 @@ def _none() -> Float64Array:
     return np.zeros(0)
 
 
+def _nowhere() -> BoolArray:
+    return np.zeros(0, np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class AssetColumns:
     """Columns by asset, shapes (A,).
 
     Attributes
     ----------
+    name : their names. numeraire : which of them the numeraire is.
     price : numeraire per whole asset: the last usable one, 0.0 before the first; the numeraire's own is 1.0.
     confidence : half the band over the price of that aggregate, a ratio >= 0; 0.0 before, and of the numeraire.
     decidable : whether there is a usable price now.
@@ -36,15 +41,19 @@ class AssetColumns:
         where nothing of it is listed.
     """
 
+    name: tuple[str, ...] = ()
+    numeraire: BoolArray = field(default_factory=_nowhere)
     price: Float64Array = field(default_factory=_none)
     confidence: Float64Array = field(default_factory=_none)
-    decidable: BoolArray = field(default_factory=lambda: np.zeros(0, np.bool_))
+    decidable: BoolArray = field(default_factory=_nowhere)
     unit: Float64Array = field(default_factory=_none)
     underlying: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
 
-    def listed(self, *, decimals: int, underlying: int, numeraire: bool) -> "AssetColumns":
+    def listed(self, *, name: str, decimals: int, underlying: int, numeraire: bool) -> "AssetColumns":
         """Return the columns with one asset more, of which only the numeraire has a price yet."""
         return AssetColumns(
+            name=(*self.name, name),
+            numeraire=np.append(self.numeraire, numeraire),
             price=np.append(self.price, 1.0 if numeraire else 0.0),
             confidence=np.append(self.confidence, 0.0),
             decidable=np.append(self.decidable, numeraire),

@@ -401,7 +401,10 @@ class Market:
         columns = self.columns
         numeraire = record.asset == self._numeraire
         columns.assets = columns.assets.listed(
-            decimals=record.decimals, underlying=columns.underlying_index(record.asset), numeraire=numeraire
+            name=record.asset,
+            decimals=record.decimals,
+            underlying=columns.underlying_index(record.asset),
+            numeraire=numeraire,
         )
         self._haircuts.append(self._own_haircut(record.asset))
         if not numeraire:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from flows.margin.model import OpenOrders, PositionColumns
+from flows.margin.model import Balances, OpenOrders, PositionColumns
 from flows.market.listings import Account
 from flows.risk.booking import ENTRIES_A_LEG, OVERFLOW, apply_legs, hash_rows, holders_of, pay_holders
 from flows.risk.open_orders import OpenOrderColumns
@@ -150,8 +150,9 @@ class Book:
     def positions(self) -> PositionColumns:
         """Positions of every row; ``entry_cash`` and ``order_lots`` are aligned with its lots."""
         return PositionColumns(
-            self._offset[: self.rows], self._count[: self.rows], self.pool_instrument, self.pool_lots
-        )
+            self._offset[: self.rows], self._count[: self.rows], self.pool_instrument, self.pool_lots,
+            Balances(self.cash, self.isolated),
+        )  # fmt: skip
 
     @property
     def open_orders(self) -> OpenOrders | None:

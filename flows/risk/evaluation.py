@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.margin.collateral import equity, undecidable
-from flows.margin.model import MarginModel, OpenOrders
+from flows.margin.model import MarginModel, OpenOrders, margins_collateral
 from flows.margin.open_orders import initial_with_open_orders
 from flows.market.instant import Instant
 from flows.risk.book import Book
@@ -45,7 +45,8 @@ def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str
             )
     if book.open_orders is not None:
         _count_open_orders(book, book.open_orders, instant, rows, models, initial)
-    worth = equity(instant, book.cash, positions, book.isolated, rows)
+    whole = np.array([margins_collateral(models[name]) for name in book.models], np.bool_)[model_of]
+    worth = equity(instant, book.cash, positions, book.isolated, rows, whole)
     finite = np.isfinite(worth) & np.isfinite(initial) & np.isfinite(maintenance)
     return Evaluation(worth, initial, maintenance, undecidable(instant, book.cash, positions, rows) | ~finite)
 

@@ -315,12 +315,15 @@ def _show_assets(found: "Figures", suffix: str) -> None:
 
 
 def _show_positions(found: "Figures", suffix: str) -> None:
-    if not found.positions:
+    collateral = found.collateral.maintenance_margin
+    if not found.positions and collateral == 0.0:
         return
     table = _table(
         f"maintenance margin, by position{suffix}", ["instrument"],
         ["quantity", "mark", "vol", "value", "alone", "marginal", "step"],
     )  # fmt: skip
+    if collateral > 0.0:
+        table.add_row("collateral", "", "", "", "", f"{collateral:,.2f}", "", f"{collateral:,.2f}")
     for it in found.positions:
         share = it.maintenance_margin
         table.add_row(

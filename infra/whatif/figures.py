@@ -1,7 +1,8 @@
 """What a scene's numbers are made of: by asset, by position, by scenario, and how they move.
 
-1. Equity is the sum of what counts of each asset. Maintenance margin is the sum of the positions' steps: what each adds
-   to those before it, in instrument order. Both are the engine's numbers of hypothetical accounts, taken apart.
+1. Equity is the sum of what counts of each asset. Maintenance margin is what collateral needs and the sum of the
+   positions' steps: what each adds to those before it, in instrument order. Both are the engine's numbers of
+   hypothetical accounts, taken apart.
 2. Where positions offset each other a step depends on the order; ``alone`` and ``marginal`` do not, and do not add up.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from flows.liquidation.ladder import tiers
 from flows.margin.breakdown import Part
+from flows.margin.model import margins_collateral
 from flows.market.instant import Instant
 from infra.whatif.greeks import GreekFigures, position_greeks, underlying_greeks
 from infra.whatif.scenarios import GroupFigures, breakdown_of
@@ -28,7 +30,8 @@ class AssetFigures:
     ``haircut`` is the one in force: the confidence and the annualised realised vol of the price are in it.
 
     ``cash`` is a decimal string; ``positions_value`` in whole assets, of what settles in it; ``worth`` in the
-    numeraire, of both; ``counted`` is what of it is in equity: after the haircut, all of it where it is a debt.
+    numeraire, of both; ``counted`` is what of it is in equity: after the haircut, all of it where it is a debt. The
+    haircut is 0 where the margin model margins collateral itself.
     """
 
     asset: str
@@ -40,6 +43,14 @@ class AssetFigures:
     haircut: float
     worth: float
     counted: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollateralFigures:
+    """What balances need without any position: nothing, but by a margin model that margins collateral itself."""
+
+    initial_margin: float
+    maintenance_margin: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +91,7 @@ class Figures:
     free_margin: float
     tier: str
     assets: list[AssetFigures]
+    collateral: CollateralFigures
     positions: list[PositionFigures]
     parts: list[Part] | None
     scenarios: list[GroupFigures] | None
@@ -118,6 +130,7 @@ def figures(scene: Scene) -> Figures:
         free_margin=now.equity - now.initial_margin,
         tier=Tier(int(tier[0])).name.lower(),
         assets=_assets(scene, instant),
+        collateral=_collateral(scene, instant),
         positions=_positions(scene, instant, greeks),
         parts=None if made_of is None else made_of.parts,
         scenarios=None if made_of is None else made_of.scenarios,
@@ -156,7 +169,8 @@ def _assets(scene: Scene, instant: Instant) -> list[AssetFigures]:
     for asset, units in zip(scene.market.listings.assets, scene.holdings.units, strict=True):
         if not units and asset.index not in settles:
             continue
-        price, haircut = float(instant.asset_price[asset.index]), float(instant.haircut[asset.index])
+        price = float(instant.asset_price[asset.index])
+        haircut = 0.0 if margins_collateral(scene.model) else float(instant.haircut[asset.index])
         confidence, vol = float(instant.asset_confidence[asset.index]), float(instant.realised_vol[asset.index])
         worth = (units * float(instant.asset_unit[asset.index]) + values[asset.index]) * price
         counts = worth < 0.0 or not narrow or asset.index in settles
@@ -171,13 +185,18 @@ def _assets(scene: Scene, instant: Instant) -> list[AssetFigures]:
     return found
 
 
+def _collateral(scene: Scene, instant: Instant) -> CollateralFigures:
+    margins = scene.evaluate(instant, [Holdings(scene.holdings.units)])
+    return CollateralFigures(float(margins.initial_margin[0]), float(margins.maintenance_margin[0]))
+
+
 def _positions(scene: Scene, instant: Instant, greeks: list[dict[str, float]]) -> list[PositionFigures]:
     held = scene.holdings.lots
     if not held:
         return []
     units, count = scene.holdings.units, len(held)
     accounts = [Holdings(units, held[:size]) for size in range(count + 1)]
-    accounts += [Holdings(units, (position,)) for position in held]
+    accounts += [Holdings((0,) * len(units), (position,)) for position in held]
     accounts += [Holdings(units, held[:place] + held[place + 1 :]) for place in range(count)]
     margins = scene.evaluate(instant, accounts)
 

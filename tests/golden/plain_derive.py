@@ -159,7 +159,7 @@ def pmrm2(portfolio: Row, parameters: Row) -> Row:
         lowest = min(confidence, expiry["fwd_conf"], expiry["rate_conf"], expiry["vol_conf"])
         oracle += charge(lowest, spot * sum(abs(option["amount"]) for option in expiry["options"]), other)
     for value, held in zip(values, portfolio["collaterals"], strict=True):
-        oracle += charge(min(held["conf"], portfolio["spot_conf"]), value, other)
+        oracle += charge(min(held["conf"], portfolio["spot_conf"]), abs(value), other)
     contingencies = {
         f"{side}_{kind}_contingency": -amount
         for side in ("mm", "im")
@@ -169,7 +169,7 @@ def pmrm2(portfolio: Row, parameters: Row) -> Row:
             (
                 "collateral",
                 sum(
-                    value * held[f"{side}_haircut"]
+                    abs(value) * held[f"{side}_haircut"]
                     for value, held in zip(values, portfolio["collaterals"], strict=True)
                 ),
             ),
@@ -218,9 +218,9 @@ def pmrm(portfolio: Row, parameters: Row) -> Row:
         profits.append(profit)
     basis_loss = basis(expiries, [1.0] * len(expiries), marks, parameters["basis"])
     perp_set_aside = abs(perp) * spot * other["perp_pct"]
-    base_set_aside = base * spot * other["base_pct"]
+    base_set_aside = abs(base) * spot * other["base_pct"]
     option_set_aside = net_short(expiries) * spot * other["option_pct"]
-    oracle = charge(confidence, (abs(perp) + base) * spot, other)
+    oracle = charge(confidence, (abs(perp) + abs(base)) * spot, other)
     for expiry in expiries:
         lowest = min(confidence, expiry["fwd_conf"], expiry["rate_conf"], expiry["vol_conf"])
         oracle += charge(lowest, spot * sum(abs(option["amount"]) for option in expiry["options"]), other)

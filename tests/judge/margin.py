@@ -8,11 +8,20 @@ from math import exp, sqrt
 from typing import cast
 
 from schemas.parameters import PortfolioParameters, StandardParameters
+from tests.judge import derive
+from tests.judge.derive import MARGINS_COLLATERAL
 from tests.judge.market import Instrument, Market, Worth, black76, lot_value
 
 
-def requirement(market: Market, model: str, positions: dict[int, int]) -> tuple[float, float]:
-    """Return initial and maintenance margin of an account's positions (instrument to lots)."""
+def requirement(
+    market: Market, model: str, positions: dict[int, int], cash: dict[int, int], *, isolated: bool
+) -> tuple[float, float]:
+    """Return initial and maintenance margin of an account's positions (instrument to lots) and cash (asset to units).
+
+    Cash is for the models that margin collateral themselves.
+    """
+    if model in MARGINS_COLLATERAL:
+        return derive.requirement(market, model, positions, cash, isolated=isolated)
     if model == "tidegate-standard":
         return standard(market, positions)
     assert model == "tidegate-portfolio", f"the judge knows no margin model {model!r}"
@@ -20,7 +29,13 @@ def requirement(market: Market, model: str, positions: dict[int, int]) -> tuple[
 
 
 def initial_with_open_orders(
-    market: Market, model: str, positions: dict[int, int], open_orders: dict[int, tuple[int, int]]
+    market: Market,
+    model: str,
+    positions: dict[int, int],
+    cash: dict[int, int],
+    open_orders: dict[int, tuple[int, int]],
+    *,
+    isolated: bool,
 ) -> float:
     """Return initial margin of the worst of three books: as held, all (buys, sells) bought, all of them sold."""
     books = [positions]
@@ -29,7 +44,7 @@ def initial_with_open_orders(
         for instrument, told in open_orders.items():
             book[instrument] = book.get(instrument, 0) + sign * told[side]
         books.append({instrument: lots for instrument, lots in book.items() if lots})
-    return max(requirement(market, model, book)[0] for book in books)
+    return max(requirement(market, model, book, cash, isolated=isolated)[0] for book in books)
 
 
 def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:

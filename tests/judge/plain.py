@@ -25,6 +25,7 @@ from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER
 from schemas.ledger import AccountRecord, Frame, FrameKind, LegFlag, LegKind, decode_frame
 from schemas.parameters import LadderParameters, LiquidationParameters
 from schemas.results import MARKET, DeltaKind, ResultKind, Tier
+from tests.judge.derive import MARGINS_COLLATERAL
 from tests.judge.margin import initial_with_open_orders, requirement
 from tests.judge.market import Market, Payment
 from tests.judge.settlement import Holdings, state_hash, state_root
@@ -270,10 +271,12 @@ class Judge:
             if net < 0.0:
                 equity += net * price
             elif not account.isolated or not account.positions or asset in settles:
-                equity += net * price * (1.0 - market.haircut(asset))
-        initial, maintenance = requirement(market, account.model, account.positions)
+                haircut = 0.0 if account.model in MARGINS_COLLATERAL else market.haircut(asset)
+                equity += net * price * (1.0 - haircut)
+        held = (account.model, account.positions, account.cash)
+        initial, maintenance = requirement(market, *held, isolated=account.isolated)
         if account.open_orders:
-            initial = initial_with_open_orders(market, account.model, account.positions, account.open_orders)
+            initial = initial_with_open_orders(market, *held, account.open_orders, isolated=account.isolated)
         return Health(known, equity, initial, maintenance, gross)
 
     def _net(self, account: Account, asset: int) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Ledger frames and market records with sensible defaults; times are seconds after ``START_NS``."""
 
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -108,7 +109,7 @@ def some_parameters(name: str, **changes: Any) -> ParametersRecord:
 def differences(left: Instant, right: Instant) -> list[str]:
     """Return the names of what differs between two instants, ``everything_moved`` aside, to the bit."""
     names = [name for name in Instant.__dataclass_fields__ if name not in {"everything_moved", "margin_tables"}]
-    differing = [name for name in names if _bits(getattr(left, name)) != _bits(getattr(right, name))]
+    differing = [name for name in names if bits(getattr(left, name)) != bits(getattr(right, name))]
     if list(left.margin_tables) != list(right.margin_tables):
         differing.append("margin_tables")
     for model, table in left.margin_tables.items():
@@ -116,10 +117,13 @@ def differences(left: Instant, right: Instant) -> list[str]:
         differing += [
             f"{model}.{name}"
             for name in type(table).__dataclass_fields__
-            if _bits(getattr(table, name)) != _bits(getattr(other, name))
+            if bits(getattr(table, name)) != bits(getattr(other, name))
         ]
     return differing
 
 
-def _bits(value: Any) -> Any:
+def bits(value: Any) -> Any:
+    """Return what two equal values have in common, to the bit: arrays by their bytes, also inside tables."""
+    if is_dataclass(value):
+        return [(field.name, bits(getattr(value, field.name))) for field in fields(value)]
     return (value.shape, value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else value

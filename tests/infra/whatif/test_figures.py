@@ -99,7 +99,7 @@ def test_a_moved_market_is_a_market_at_those_prices(model: str) -> None:
 @settings(max_examples=25)
 @given(perpetual=quantities, calls=st.integers(-200, 200).filter(bool), model=models)
 def test_parts_add_up(perpetual: str, calls: int, model: str) -> None:
-    """Fails where what counts of assets is not equity, or steps of positions are not the requirement."""
+    """Fails where what counts of assets is not equity, or steps of collateral and positions not the requirement."""
     scene = a_scene(
         [a_perpetual(perpetual), a_call(f"{calls / 100:.2f}")], model=model, balances={"USDC": "-500", "BTC": "0.7"}
     )
@@ -107,11 +107,16 @@ def test_parts_add_up(perpetual: str, calls: int, model: str) -> None:
     found = figures(scene)
 
     assert sum(it.counted for it in found.assets) == pytest.approx(found.equity, abs=1e-6)
-    for total, shares in (
-        (found.initial_margin, [it.initial_margin for it in found.positions]),
-        (found.maintenance_margin, [it.maintenance_margin for it in found.positions]),
+    for total, collateral, shares in (
+        (found.initial_margin, found.collateral.initial_margin, [it.initial_margin for it in found.positions]),
+        (
+            found.maintenance_margin,
+            found.collateral.maintenance_margin,
+            [it.maintenance_margin for it in found.positions],
+        ),
     ):
-        assert sum(it.step for it in shares) == pytest.approx(total, abs=1e-6)
+        assert collateral + sum(it.step for it in shares) == pytest.approx(total, abs=1e-6)
+    assert (found.collateral.maintenance_margin > 0.0) == model.startswith("derive")
 
 
 def test_another_set_of_parameters() -> None:

@@ -76,7 +76,7 @@ def test_another_model_judges_the_same_holdings(run: Path, rows: list[Row]) -> N
     frame, account, *_ = rows[0]
 
     own = figures(recorded_scene(run, account, MODELS, frame=frame))
-    other = figures(recorded_scene(run, account, MODELS, frame=frame, model="derive-srm"))
+    other = figures(recorded_scene(run, account, MODELS, frame=frame, model="deribit-standard"))
 
     assert other.equity == own.equity
     assert other.maintenance_margin != own.maintenance_margin
