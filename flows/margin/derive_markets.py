@@ -50,31 +50,32 @@ class Markets:
     asset_confidence: Float64Array
     stable_price: float
 
-    @classmethod
-    def of(cls, columns: InstrumentColumns, confidence_band: float) -> "Markets":
-        """Return the market's groups; a price whose band is ``confidence_band`` of it has no confidence left."""
-        sort = sorts(columns)
-        first, group = dense(columns.underlying, columns.settlement_asset)
-        covered = np.zeros(first.shape[0], np.bool_)
-        covered[group[(sort == IS_OPTION) | (sort == IS_LINEAR)]] = True
-        home = np.full(len(columns.underlyings), NO_GROUP, np.int64)
-        # From the last to the first: what stands is the first.
-        for g in np.flatnonzero(covered)[::-1]:
-            home[columns.underlying[first[g]]] = g
-        assets = columns.assets
-        cash = assets.numeraire.copy()
-        cash[columns.settlement_asset[first[covered]]] = True
-        settlement_price = columns.settlement_price[first]
-        return cls(
-            sort=sort,
-            group=group,
-            settlement_price=settlement_price,
-            confidence=_confidence(columns.confidence, confidence_band)[columns.underlying[first]],
-            home=home,
-            cash=cash,
-            asset_confidence=_confidence(assets.confidence, confidence_band),
-            stable_price=float(settlement_price[covered][0]) if covered.any() else 1.0,
-        )
+
+def markets_of(columns: InstrumentColumns, confidence_band: float) -> Markets:
+    """Return the market's groups; a price whose band is ``confidence_band`` of it has no confidence left."""
+    sort = sorts(columns)
+    first, group = dense(columns.underlying, columns.settlement_asset)
+    # Also by what has settled: cash stays cash when the last option on it has expired.
+    covered = np.zeros(first.shape[0], np.bool_)
+    covered[group[_is_covered(columns)]] = True
+    home = np.full(len(columns.underlyings), NO_GROUP, np.int64)
+    # From the last to the first: what stands is the first.
+    for g in np.flatnonzero(covered)[::-1]:
+        home[columns.underlying[first[g]]] = g
+    assets = columns.assets
+    cash = assets.numeraire.copy()
+    cash[columns.settlement_asset[first[covered]]] = True
+    settlement_price = columns.settlement_price[first]
+    return Markets(
+        sort=sort,
+        group=group,
+        settlement_price=settlement_price,
+        confidence=_confidence(columns.confidence, confidence_band)[columns.underlying[first]],
+        home=home,
+        cash=cash,
+        asset_confidence=_confidence(assets.confidence, confidence_band),
+        stable_price=float(settlement_price[covered][0]) if covered.any() else 1.0,
+    )
 
 
 def dense(*keys: npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]) -> tuple[Int64Array, Int32Array]:
@@ -92,12 +93,14 @@ def dense(*keys: npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]) -
 
 def sorts(columns: InstrumentColumns) -> Int8Array:
     """Return how each instrument counts, (K,): not at all, as an option, as linear, or not covered."""
-    linear = columns.inverse == 0
     nothing = (columns.kind == SPOT) | (columns.settled != 0)
-    option = linear & (columns.kind == OPTION)
-    perpetual = linear & (columns.kind == PERPETUAL)
-    covered = np.where(option, IS_OPTION, np.where(perpetual, IS_LINEAR, NOT_COVERED))
-    return np.where(nothing, NOTHING, covered).astype(np.int8)
+    kind = np.where(columns.kind == OPTION, IS_OPTION, IS_LINEAR)
+    return np.where(nothing, NOTHING, np.where(_is_covered(columns), kind, NOT_COVERED)).astype(np.int8)
+
+
+def _is_covered(columns: InstrumentColumns) -> BoolArray:
+    covered: BoolArray = (columns.inverse == 0) & ((columns.kind == OPTION) | (columns.kind == PERPETUAL))
+    return covered
 
 
 def _confidence(ratio: Float64Array, band: float) -> Float64Array:

@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from flows.margin.derive import YEAR_SECONDS, Options, confidence_charges, option_prices
-from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense
+from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense, markets_of
 from flows.margin.model import BoolArray, Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.pricing.grid import aligned_rows
@@ -196,7 +196,7 @@ class DerivePortfolioModel(ABC, Generic[Parameters]):
         surplus: Float64Array,
     ) -> DerivePortfolioTables:
         """Return the tables, with the rows of ``members`` written into ``values`` and ``surplus``."""
-        markets = Markets.of(columns, parameters.confidence_band)
+        markets = markets_of(columns, parameters.confidence_band)
         self._fill(columns, parameters, members, markets.sort, values, surplus)
         expiry_first, expiry = dense(markets.group, columns.expiry_ns)
         _, pair = dense(expiry, columns.strike)

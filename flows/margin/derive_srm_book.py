@@ -18,7 +18,7 @@ from numba import njit
 
 from flows.margin.breakdown import LOSS, Breakdown, Part, ScenarioGroup, ScenarioProfit, floors, group_name, grouped
 from flows.margin.derive import confidence_charges, option_prices
-from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense
+from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense, markets_of
 from flows.margin.derive_srm import isolated_charges
 from flows.margin.model import BoolArray, Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
@@ -66,7 +66,7 @@ class DeriveSrmModel:
 
     def tables(self, columns: InstrumentColumns, parameters: DeriveSrmParameters) -> DeriveSrmTables:
         """Return the charges per lot of every instrument, and what of every asset does not count."""
-        markets = Markets.of(columns, parameters.confidence_band)
+        markets = markets_of(columns, parameters.confidence_band)
         sort = markets.sort
         _, expiry = dense(markets.group, columns.expiry_ns)
         confidence = markets.confidence[markets.group]

@@ -45,7 +45,7 @@ EXPIRY_NS: Final = TIME_NS + HOUR_NS
 # Silence is cut into few frames, so that hours pass quickly.
 GENESIS: Final = Genesis(ledger_id="random", settlement_period_ns=SECOND_NS, heartbeat_ns=8 * MINUTE_NS)
 
-TRADERS: Final = ("alice", "bob", "carol", "dave")
+TRADERS: Final = ("alice", "bob", "carol", "dave", "gina", "hugo")
 NEWCOMERS: Final = ("erin", "frank")
 # Instrument: price, quantity of one step, both exact.
 TRADED: Final = {
@@ -84,6 +84,8 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("oracle", {}),
     ("tidegate-standard", {"long_option_credit": 0.5, "linear_rates": {"BTC": [0.2, 0.1]}}),
     ("tidegate-portfolio", {"scenarios": [[0.8, 1, 1.0], [1.2, -1, 0.9]], "initial_factor": 2.0}),
+    ("derive-srm", {"markets": {"BTC": {"spot_weight": 0.5, "spot_confidence_threshold": 1.0}}, "peg_factor": 10.0}),
+    ("derive-pmrm2", {"confidence_band": 0.01, "collateral": {"BTC": {"maintenance_haircut": 0.2, "follows": "BTC"}}}),
 )
 KINDS: Final = (
     *["price"] * 4, *["other price"] * 2, "dollar", "ether", "forward", "smile", "points", "mark", "mark of future",
@@ -118,8 +120,10 @@ def a_random_day(happenings: Sequence[Happening]) -> list[Event]:
         an_account("bob", number=2, margin_model="tidegate-portfolio"),
         an_account("carol", number=3, margin_mode="isolated"),
         an_account("dave", number=4, margin_model="tidegate-portfolio", margin_mode="isolated"),
+        an_account("gina", number=5, margin_model="derive-srm"),
+        an_account("hugo", number=6, margin_model="derive-pmrm2"),
         *[a_transfer("4000", account=trader, number=place) for place, trader in enumerate(TRADERS, 1)],
-        *[a_transfer("0.1", account=trader, asset="BTC", number=place) for place, trader in enumerate(TRADERS, 5)],
+        *[a_transfer("0.1", account=trader, asset="BTC", number=place) for place, trader in enumerate(TRADERS, 7)],
         a_parameters_change("oracle", {"price_age_ns_max": 30 * MINUTE_NS}),
         a_price(number=1), a_price("1", feed="USDC/USD", confidence="0", number=2),
         a_smile(expiry_ns=EXPIRY_NS), a_forward(expiry_ns=EXPIRY_NS),
@@ -136,7 +140,7 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
     named: dict[str, Any] = {"number": number, "time_ns": time_ns}
     dated: dict[str, Any] = {"expiry_ns": EXPIRY_NS, **named}
     spot = 33_000 + 343 * third
-    trader = (*TRADERS, *NEWCOMERS)[first % 6]
+    trader = (*TRADERS, *NEWCOMERS)[first % 8]
     match kind:
         case "price":
             return a_price(str(spot), **named)
@@ -183,7 +187,7 @@ def _event(kind: str, number: int, time_ns: int, first: int, second: int, third:
         case "listing":
             return _listing(number, time_ns, first, third)
         case "account":
-            model = ("tidegate-standard", "tidegate-portfolio")[second % 2]
+            model = ("tidegate-standard", "tidegate-portfolio", "derive-srm", "derive-pmrm2")[second % 4]
             mode = ("cross", "isolated")[third % 2]
             return an_account(NEWCOMERS[first % 2], margin_model=model, margin_mode=mode, **named)
         case "ether":
@@ -224,8 +228,8 @@ def _fill(number: int, time_ns: int, first: int, second: int, third: int, *, liq
     instrument = tuple(TRADED)[second % len(TRADED)]
     price, quantity = TRADED[instrument]
     sides = (*TRADERS, *NEWCOMERS, "house")
-    buyer = sides[first % 7]
-    seller = sides[(first + 1 + first // 7 % 6) % 7]
+    buyer = sides[first % 9]
+    seller = sides[(first + 1 + first // 9 % 8) % 9]
     return a_fill(
         f"0.0{third:02}" if price == 0 else str(price * (100 + third % 7 - 3) // 100),
         _steps(quantity, 1 + third % 4),

@@ -39,6 +39,7 @@ def requirement(
     parameters = cast(Parameters, market.parameters[model])
     covered = _covered(market)
     live = {held: lots for held, lots in sorted(positions.items()) if held not in market.settled}
+    live = {held: lots for held, lots in live.items() if market.instruments[held].kind != "spot"}
     if not live.keys() <= covered.keys():
         return inf, inf
     balances = {
@@ -62,11 +63,11 @@ def requirement(
 
 
 def _covered(market: Market) -> dict[int, int]:
-    """Return the instruments that the venue knows, and what each settles in."""
+    """Return the instruments that the venue knows, settled ones among them, and what each settles in."""
     return {
         it.index: it.settlement_asset
         for it in market.instruments
-        if it.kind in {"option", "perpetual"} and not it.inverse and it.index not in market.settled
+        if it.kind in {"option", "perpetual"} and not it.inverse
     }
 
 
@@ -80,7 +81,12 @@ def _stable_price(market: Market) -> float:
     """Return the price of what settles first, of the underlying that was listed first."""
     order = list(dict.fromkeys(it.underlying for it in market.instruments))
     firsts = [(order.index(market.instruments[held].underlying), asset) for held, asset in _covered(market).items()]
-    return market.asset_price(min(firsts)[1])[0] if firsts else 1.0
+    return _settled_at(market, min(firsts)[1]) if firsts else 1.0
+
+
+def _settled_at(market: Market, asset: int) -> float:
+    """Return the price of what a group settles in; before it has one, next to nothing, by which can be divided."""
+    return market.asset_price(asset)[0] or 1e-100
 
 
 def _group(groups: dict[tuple[str, int], Group], underlying: str, settlement_asset: int) -> Group:
@@ -120,7 +126,7 @@ def _portfolio_margin(
     band = parameters.confidence_band
     least = min((_confidence(market, group.underlying, band) for group in groups.values()), default=1.0)
     for group in groups.values():
-        stable = market.asset_price(group.settlement_asset)[0]
+        stable = _settled_at(market, group.settlement_asset)
         portfolio = _portfolio(market, group, stable, band)
         if isinstance(parameters, DerivePmrm2Parameters):
             portfolio["collaterals"] = [
@@ -191,7 +197,7 @@ def _expiries(market: Market, group: Group, confidence: float, *, fixed: str, va
     expiries: dict[int | None, Row] = {}
     for held, lots in group.positions.items():
         it, worth = market.instruments[held], market.worth[held]
-        if it.kind != "option":
+        if it.kind != "option" or worth.forward <= 0.0:  # nothing is known of it: nobody is decided by it
             continue
         row = expiries.setdefault(
             it.expiry_ns,
@@ -286,7 +292,7 @@ def _srm(
             name, market.asset_price(asset)[0], spot_conf=_confidence(market, name, parameters.confidence_band),
             base_amount=amount, params=_srm_rows(parameters, name),
         )  # fmt: skip
-        portfolios.append((_stable_price(market) if home is None else market.asset_price(home)[0], [row]))
+        portfolios.append((_stable_price(market) if home is None else _settled_at(market, home), [row]))
     for group in groups.values():
         confidence = _confidence(market, group.underlying, parameters.confidence_band)
         row = plain_derive.srm_market(
@@ -295,7 +301,7 @@ def _srm(
             spot_conf=confidence, params=_srm_rows(parameters, group.underlying),
             **_perpetual(market, group, confidence),
         )  # fmt: skip
-        portfolios.append((market.asset_price(group.settlement_asset)[0], [row]))
+        portfolios.append((_settled_at(market, group.settlement_asset), [row]))
     for stable, markets in portfolios:
         value = plain_derive.srm(
             plain_derive.srm_portfolio(

@@ -18,7 +18,7 @@ booked, each withdrawal decided at its place; then *every* account is margined a
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, isfinite
 from typing import Any, cast
 
 from schemas.ids import BRIDGE_NUMBER, FEES_NUMBER, FIRST_ACCOUNT_NUMBER
@@ -273,11 +273,14 @@ class Judge:
             elif not account.isolated or not account.positions or asset in settles:
                 haircut = 0.0 if account.model in MARGINS_COLLATERAL else market.haircut(asset)
                 equity += net * price * (1.0 - haircut)
+        if not known:
+            return Health(known, equity, 0.0, 0.0, gross)
         held = (account.model, account.positions, account.cash)
         initial, maintenance = requirement(market, *held, isolated=account.isolated)
         if account.open_orders:
             initial = initial_with_open_orders(market, *held, account.open_orders, isolated=account.isolated)
-        return Health(known, equity, initial, maintenance, gross)
+        # What its model does not cover has no finite requirement.
+        return Health(isfinite(initial), equity, initial, maintenance, gross)
 
     def _net(self, account: Account, asset: int) -> tuple[float, float]:
         """Return the balance of an asset with the positions that settle in it, and the sum of the parts' sizes."""

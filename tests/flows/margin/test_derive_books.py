@@ -23,9 +23,20 @@ from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.pricing.kinds import OPTION, PERPETUAL
 from schemas.derive_parameters import DerivePmrm2Parameters, DerivePmrmParameters, DeriveSrmParameters
-from schemas.ledger import AssetRecord
+from schemas.ledger import AssetRecord, SettlementRecord
 from tests.flows.margin.builders import a_book, a_market
-from tests.flows.market.builders import a_dollar, a_frame, a_price, a_venue, an_instrument, bits
+from tests.flows.market.builders import (
+    DAY,
+    a_dollar,
+    a_frame,
+    a_price,
+    a_smile,
+    a_venue,
+    an_instrument,
+    an_option,
+    at,
+    bits,
+)
 from tests.golden.derive_books import a_random_book, a_random_market, compare_books
 
 MODELS: dict[str, MarginModel] = {model.name: model for model in (SRM, PMRM, PMRM2)}
@@ -210,3 +221,19 @@ def test_a_coin_of_which_nothing_covered_is_listed_counts_for_nothing() -> None:
     initial, maintenance = PMRM.requirements(instant.margin_tables["derive-pmrm"], positions, np.array([0]))
 
     assert (initial.tolist(), maintenance.tolist()) == ([50_000.0], [50_000.0])
+
+
+def test_cash_stays_cash_when_the_last_option_on_it_has_settled() -> None:
+    """A dollar counts for nothing because no instrument settles in it any longer."""
+    market = Market(MODELS)
+    market.step(a_frame(*a_venue(an_option(0, days=1.0), accounts=("derive-srm",))))
+    market.step(a_frame(a_price(50_000.0), a_dollar(1.0), a_smile(days=1.0)))
+    settled = SettlementRecord("BTC", at(DAY), "50000")
+    instant = market.step(a_frame(settled, a_price(50_000.0, seconds=DAY), a_dollar(1.0, seconds=DAY), seconds=DAY))
+    positions = replace(
+        a_book([[10**6, 0]], [{}]).positions, balances=Balances(np.array([[10**6, 0]]), np.zeros(1, bool))
+    )
+
+    initial, maintenance = SRM.requirements(instant.margin_tables["derive-srm"], positions, np.array([0]))
+
+    assert (initial.tolist(), maintenance.tolist()) == ([0.0], [0.0])
