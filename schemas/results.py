@@ -62,12 +62,11 @@ RESULT: Final = np.dtype(
         ("frame", "<u8"),
         ("time_ns", "<i8"),
         ("account", "<u4"),
-        ("index", "<u2"),  # counts the rows of one account in one frame, from 0
+        ("index", "<u4"),  # counts the rows of one account in one frame, from 0
         ("kind", "u1"),
         ("tier_from", "u1"),
         ("tier_to", "u1"),
         ("reserved", "u1"),
-        ("reserved_more", "<u2"),
         ("instrument", "<u4"),
         ("lots", "<i8"),
         ("amount", "<i8"),

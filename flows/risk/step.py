@@ -380,9 +380,9 @@ def merge_results(parts: Sequence[Results]) -> Results:
     return rows[np.lexsort((rows["account"], rows["frame"]))]
 
 
-def _counts_within(account: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
+def _counts_within(account: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     """Return 0, 1, 2, … within each run of equal accounts."""
     begins = np.ones(account.shape[0], np.bool_)
     begins[1:] = account[1:] != account[:-1]
     places = np.arange(account.shape[0])
-    return (places - np.maximum.accumulate(np.where(begins, places, 0))).astype(np.uint16)
+    return (places - np.maximum.accumulate(np.where(begins, places, 0))).astype(np.uint32)

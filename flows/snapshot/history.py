@@ -108,6 +108,7 @@ def account_event_rows(records: Sequence[FrameRecords], names: Names) -> pa.Tabl
     no_instrument = legs["instrument"] == NO_INSTRUMENT
     asset = legs["asset"].astype(np.int64)
     traded = np.isin(legs["kind"], [int(LegKind.FILL), int(LegKind.BUST), int(LegKind.SPOT_BASE)])
+    told = legs["kind"] == int(LegKind.OPEN_ORDERS)
     sides = pa.array(["seller", "buyer"])
     return table_of(
         "account_events",
@@ -123,7 +124,7 @@ def account_event_rows(records: Sequence[FrameRecords], names: Names) -> pa.Tabl
             "row_index": legs["index"],
             "kind": _LEG_KINDS.take(pa.array(legs["kind"], pa.int64())),
             "side": sides.take(
-                pa.array(legs["flags"] & int(LegFlag.BUYER) != 0, pa.bool_(), mask=~traded).cast(pa.int64())
+                pa.array(legs["flags"] & int(LegFlag.BUYER) != 0, pa.bool_(), mask=~(traded | told)).cast(pa.int64())
             ),
             "liquidation": legs["flags"] & int(LegFlag.LIQUIDATION) != 0,
             "counterparty": names.account(np.where(traded, legs["counterparty"], 0), mask=~traded),

@@ -11,14 +11,14 @@ This file decides what an analyst sees. It reads nothing and writes nothing.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flows.margin.model import PositionColumns
+from flows.margin.model import OpenOrders, PositionColumns
 from flows.market.instant import Instant
 from flows.market.listings import Listings
 from flows.settlement.netting import sum_by_key
@@ -84,6 +84,10 @@ class BookColumns(Protocol):
     def positions(self) -> PositionColumns:
         """Positions of the n rows; ``entry_cash`` and ``order_lots`` stand at the same places."""
 
+    @property
+    def open_orders(self) -> OpenOrders | None:
+        """Traders' open orders of the n rows, if there are any."""
+
     entry_cash: Int64Array
     order_lots: Int64Array
 
@@ -93,17 +97,18 @@ class StatePart:
     """One process's accounts at a barrier: integers and margins, before names and prices are joined.
 
     ``accounts``: number, tier, suspended, decidable, equity, initial_margin, maintenance_margin (customers only).
-    ``balances``: number, asset, units. ``positions``: number, instrument, lots, entry_cash, order_lots. The last two
-    hold parts of system accounts as they are.
+    ``balances``: number, asset, units. ``positions``: number, instrument, lots, entry_cash, order_lots. These two hold
+    parts of system accounts as they are. ``open_orders``: number, instrument, buys, sells.
     """
 
     accounts: pa.Table
     balances: pa.Table
     positions: pa.Table
+    open_orders: pa.Table
 
     def encode(self) -> bytes:
         """Return the part as bytes that ``decode`` reads in another process."""
-        return encode_tables({"accounts": self.accounts, "balances": self.balances, "positions": self.positions})
+        return encode_tables({part.name: getattr(self, part.name) for part in fields(self)})
 
     @classmethod
     def decode(cls, data: bytes) -> "StatePart":
@@ -152,6 +157,22 @@ def state_part(
                 "order_lots": book.order_lots[place],
             }
         ),
+        open_orders=_open_orders(number, book.open_orders),
+    )
+
+
+def _open_orders(number: Int64Array, told: OpenOrders | None) -> pa.Table:
+    if told is None:
+        none = np.zeros(0, np.int64)
+        return pa.table({"number": none, "instrument": none, "buys": none, "sells": none})
+    place = told.places(np.arange(number.shape[0]))
+    return pa.table(
+        {
+            "number": np.repeat(number, told.count),
+            "instrument": told.instrument[place].astype(np.int64),
+            "buys": told.buys[place],
+            "sells": told.sells[place],
+        }
     )
 
 
@@ -165,8 +186,8 @@ def state_tables(
 
     Returns
     -------
-    Tables ``snapshots``, ``accounts``, ``balances``, ``positions``, ``greeks``, ``prices``, ``asset_prices``, sorted by
-    account number, then asset, instrument, or underlying and expiry in listing order.
+    Tables ``snapshots``, ``accounts``, ``balances``, ``positions``, ``open_orders``, ``greeks``, ``prices``,
+    ``asset_prices``, sorted by account number, then asset, instrument, or underlying and expiry in listing order.
 
     Raises
     ------
@@ -177,6 +198,7 @@ def state_tables(
     balances = _balance_rows([part.balances for part in parts], moment, names, instant)
     held = _held_positions([part.positions for part in parts])
     positions = _position_rows(held, moment, names, instant)
+    open_orders = _open_order_rows([part.open_orders for part in parts], moment, names)
     snapshots = table_of(
         "snapshots",
         {
@@ -188,6 +210,7 @@ def state_tables(
             "accounts": [accounts.num_rows],
             "balances": [balances.num_rows],
             "positions": [positions.num_rows],
+            "open_orders": [open_orders.num_rows],
         },
     )
     return {
@@ -195,6 +218,7 @@ def state_tables(
         "accounts": accounts,
         "balances": balances,
         "positions": positions,
+        "open_orders": open_orders,
         "greeks": _greek_rows(held, moment, names, instant),
         "prices": _price_rows(moment, names, instant),
         "asset_prices": _asset_price_rows(moment, names, instant),
@@ -299,7 +323,26 @@ def _position_rows(held: _Held, moment: Moment, names: Names, instant: Instant) 
             "value_in_settlement_asset": finite(value, mask=unknown),
             "entry_price": finite(entry_price, mask=held.system),
             "unrealised_pnl": finite((value + paid) * asset_price, mask=no_numeraire | held.system),
-            "open_order_lots": held.order_lots,
+            "liquidation_order_lots": held.order_lots,
+        },
+    )
+
+
+def _open_order_rows(parts: Sequence[pa.Table], moment: Moment, names: Names) -> pa.Table:
+    merged = _columns(parts)
+    order = np.lexsort((merged["instrument"], merged["number"]))
+    number, instrument, buys, sells = (merged[name][order] for name in ("number", "instrument", "buys", "sells"))
+    return table_of(
+        "open_orders",
+        {
+            **at_moment(moment, number.shape[0]),
+            "account": names.account(number),
+            "number": number.astype(np.uint32),
+            "instrument": names.instrument(instrument),
+            "buy_lots": buys,
+            "sell_lots": sells,
+            "buy_quantity": buys * names.lot_size[instrument],
+            "sell_quantity": sells * names.lot_size[instrument],
         },
     )
 

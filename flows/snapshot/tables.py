@@ -23,7 +23,7 @@ Int64Array = npt.NDArray[np.int64]
 AnyArray: TypeAlias = "pa.Array[Any]"
 Columns = dict[str, npt.NDArray[Any]]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 AMOUNT: Final = pa.decimal128(38, DECIMALS_MAX)
@@ -52,6 +52,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ("accounts", pa.int64()),
         ("balances", pa.int64()),
         ("positions", pa.int64()),
+        ("open_orders", pa.int64()),
     ),
     "accounts": _schema(
         ("account", pa.string()),
@@ -84,7 +85,16 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ("value_in_settlement_asset", pa.float64()),
         ("entry_price", pa.float64()),
         ("unrealised_pnl", pa.float64()),
-        ("open_order_lots", pa.int64()),
+        ("liquidation_order_lots", pa.int64()),
+    ),
+    "open_orders": _schema(
+        ("account", pa.string()),
+        ("number", pa.uint32()),
+        ("instrument", pa.string()),
+        ("buy_lots", pa.int64()),
+        ("sell_lots", pa.int64()),
+        ("buy_quantity", pa.float64()),
+        ("sell_quantity", pa.float64()),
     ),
     "greeks": _schema(
         ("account", pa.string()),
@@ -121,7 +131,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "tier_changes": _schema(
         ("account", pa.string()),
         ("number", pa.uint32()),
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("tier_from", pa.string()),
         ("tier_to", pa.string()),
         *_MARGINS,
@@ -129,7 +139,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "orders": _schema(
         ("account", pa.string()),
         ("number", pa.uint32()),
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("action", pa.string()),
         ("instrument", pa.string()),
         ("lots", pa.int64()),
@@ -139,7 +149,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "withdrawals": _schema(
         ("account", pa.string()),
         ("number", pa.uint32()),
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("sequence", pa.int64()),
         ("accepted", pa.bool_()),
         ("asset", pa.string()),
@@ -151,7 +161,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "payments": _schema(
         ("account", pa.string()),
         ("number", pa.uint32()),
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("kind", pa.string()),
         ("instrument", pa.string()),
         ("lots", pa.int64()),
@@ -162,17 +172,17 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "suspensions": _schema(
         ("account", pa.string()),
         ("number", pa.uint32()),
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("suspended", pa.bool_()),
         ("tier", pa.string()),
     ),
     "funding_owed": _schema(
-        ("row_index", pa.uint16()),
+        ("row_index", pa.uint32()),
         ("instrument", pa.string()),
         ("rates_waiting", pa.int64()),
     ),
     "feed_status": _schema(
-        ("row_index", pa.uint16()), ("kind", pa.string()), ("name", pa.string()), ("fresh", pa.bool_())
+        ("row_index", pa.uint32()), ("kind", pa.string()), ("name", pa.string()), ("fresh", pa.bool_())
     ),
     "account_events": _schema(
         ("event_time_ns", pa.int64()),

@@ -28,7 +28,7 @@ from infra.files.append import TEMPORARY, sync_directory, write_atomically, writ
 from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ledger import Genesis
 
-COMMIT_VERSION: Final = 2
+COMMIT_VERSION: Final = 3
 _DESCRIPTION: Final = "run.json"
 _COMMIT: Final = "commit.json"
 _SUMMARY: Final = "summary.json"

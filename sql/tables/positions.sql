@@ -16,6 +16,6 @@ SELECT
     value_in_settlement_asset,
     entry_price,
     unrealised_pnl,
-    open_order_lots,
+    liquidation_order_lots,
     CAST(time_utc AS DATE) AS day
 FROM read_parquet($files, hive_partitioning = false);

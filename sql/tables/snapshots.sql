@@ -11,5 +11,6 @@ SELECT
     accounts,
     balances,
     positions,
+    open_orders,
     CAST(time_utc AS DATE) AS day
 FROM read_parquet($files, hive_partitioning = false);

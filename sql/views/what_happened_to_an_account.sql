@@ -39,7 +39,7 @@ changed AS (
 ),
 ordered AS (
     SELECT
-        frame, time_ns, time_utc, account, number, 2 AS stage, row_index, concat('order ', action) AS what,
+        frame, time_ns, time_utc, account, number, 2 AS stage, row_index, concat('liquidation order ', action) AS what,
         instrument, NULL AS asset, lots, NULL AS price, NULL AS amount, NULL AS fee, NULL AS tier, NULL AS equity,
         concat('was ', order_lots_before) AS detail, NULL AS reference
     FROM orders

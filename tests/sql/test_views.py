@@ -77,9 +77,10 @@ def test_what_happened_to_an_account_is_in_ledger_order() -> None:
     story = [(row["account"], row["frame"], row["what"], row["reference"]) for row in rows]
 
     assert story == [
-        ("alice", 1, "transfer", "d-1"), ("alice", 1, "fill", "f-1"), ("alice", 3, "withdrawal refused", None),
-        ("alice", 5, "funding", None), ("bob", 1, "transfer", "d-2"), ("bob", 3, "tier", None),
-        ("bob", 3, "order opened", None),
+        ("alice", 1, "transfer", "d-1"), ("alice", 1, "fill", "f-1"), ("alice", 1, "open_orders", "o-1"),
+        ("alice", 1, "open_orders", "o-1"), ("alice", 3, "open_orders", "o-3"), ("alice", 3, "open_orders", "o-3"),
+        ("alice", 3, "withdrawal refused", None), ("alice", 5, "funding", None), ("bob", 1, "transfer", "d-2"),
+        ("bob", 3, "tier", None), ("bob", 3, "liquidation order opened", None),
     ]  # fmt: skip
 
 
@@ -102,12 +103,13 @@ def test_latest_prices_say_what_is_unknown() -> None:
     assert rows["BTC-PERP"]["mark_price"] == 29_600.0
 
 
-def test_open_orders_name_their_origin() -> None:
-    """An open order leads to the frame that opened it."""
-    rows = _answer("open_orders")
+def test_open_liquidation_orders_name_their_origin() -> None:
+    """An open liquidation order leads to the frame that opened it."""
+    rows = _answer("open_liquidation_orders")
 
     shown = [
-        (row["account"], row["instrument"], row["open_order_lots"], row["order_frame"], row["tier"]) for row in rows
+        (row["account"], row["instrument"], row["liquidation_order_lots"], row["order_frame"], row["tier"])
+        for row in rows
     ]
 
     assert shown == [("bob", "BTC-PERP", -700, 3, "takeover")]

@@ -115,7 +115,7 @@ def test_account_events_carry_their_reference(tables: dict[str, pa.Table]) -> No
 
     fill = rows[2]
 
-    assert [row["reference"] for row in rows] == ["d-1", "d-2", "f-1", "f-1"]
+    assert [row["reference"] for row in rows] == ["d-1", "d-2", "f-1", "f-1", "o-1", "o-1", "o-2", "o-2", "o-3", "o-3"]
     assert (fill["account"], fill["side"], fill["counterparty"], fill["liquidation"]) == (
         "alice",
         "buyer",
@@ -132,6 +132,24 @@ def test_funding_that_waits_names_its_perpetual(tables: dict[str, pa.Table]) -> 
     rows = tables["funding_owed"].to_pylist()
 
     assert [(row["frame"], row["instrument"], row["rates_waiting"]) for row in rows] == [(3, "BTC-PERP", 2)]
+
+
+def test_open_orders_are_shown_as_told(tables: dict[str, pa.Table]) -> None:
+    """What is open at each full state, in lots and contracts; and each side's record, without a counterparty."""
+    rows = tables["open_orders"].to_pylist()
+    told = [row for row in tables["account_events"].to_pylist() if row["kind"] == "open_orders"]
+
+    assert [(row["frame"], row["account"], row["instrument"], row["buy_lots"], row["sell_lots"]) for row in rows] == [
+        (2, "alice", "BTC-USDC-PERP", 5, 30), (2, "carol", "ETH-2500-C", 2, 0),
+        (4, "alice", "BTC-USDC-PERP", 0, 10), (4, "carol", "ETH-2500-C", 2, 0),
+        (6, "alice", "BTC-USDC-PERP", 0, 10), (6, "carol", "ETH-2500-C", 2, 0),
+    ]  # fmt: skip
+    assert (rows[0]["buy_quantity"], rows[0]["sell_quantity"]) == (pytest.approx(0.05), pytest.approx(0.3))
+    assert [row["open_orders"] for row in tables["snapshots"].to_pylist()] == [2, 2, 2]
+    assert [(row["side"], row["lots"], row["counterparty"], row["price"]) for row in told[:2]] == [
+        ("buyer", 5, None, None),
+        ("seller", 30, None, None),
+    ]
 
 
 def test_feed_status_names_assets_and_instruments(tables: dict[str, pa.Table]) -> None:
@@ -166,6 +184,7 @@ def test_parts_sum_exactly_or_halt(parts: list[int]) -> None:
             accounts=template.accounts.slice(0, 0),
             balances=pa.table({"number": [HOUSE_NUMBER], "asset": [w.USDC], "units": [units]}),
             positions=template.positions.slice(0, 0),
+            open_orders=template.open_orders.slice(0, 0),
         )
         for units in parts
     ]

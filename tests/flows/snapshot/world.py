@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flows.margin.model import PositionColumns
+from flows.margin.model import OpenOrders, PositionColumns
 from flows.market.instant import Instant
 from flows.market.listings import Listings
 from flows.settlement.batch import Batch
@@ -36,6 +36,7 @@ from schemas.ledger import (
 )
 from schemas.parameters import LadderParameters, LiquidationParameters
 from schemas.results import MARKET, DeltaKind, ResultKind, Tier, empty_deltas, empty_results
+from tests.flows.margin.builders import open_orders
 
 HOUR_NS = 3_600_000_000_000
 # 2026-02-05 22:30 UTC, so that the third barrier falls on the next day.
@@ -82,6 +83,7 @@ class Columns:
     positions: PositionColumns
     entry_cash: Any
     order_lots: Any
+    open_orders: OpenOrders | None
 
 
 @dataclass
@@ -134,6 +136,7 @@ class World:
     lots: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
     entry: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
     order: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
+    told: dict[int, dict[int, tuple[int, int]]] = field(default_factory=lambda: defaultdict(dict))
     tier: dict[int, Tier] = field(default_factory=lambda: {ALICE: Tier.HEALTHY, BOB: Tier.HEALTHY, CAROL: Tier.HEALTHY})
     suspended: set[int] = field(default_factory=set)
     changes: list[tuple[int, int, int, int]] = field(default_factory=list)
@@ -202,6 +205,7 @@ class World:
             ),
             entry_cash=np.array(entry, np.int64),
             order_lots=np.array(order, np.int64),
+            open_orders=open_orders([self.told[number] for number in numbers]) if self.told else None,
         )
 
     def parts(self, instant: Instant) -> list[StatePart]:
@@ -272,6 +276,24 @@ def a_leg(kind: LegKind, account: int, *, sequence: int, time_ns: int, **columns
     return leg
 
 
+def told_legs(account: int, instrument: int, *, buys: int, sells: int, sequence: int, time_ns: int) -> list[Any]:
+    """Return the two account records of open orders."""
+    return [
+        a_leg(
+            LegKind.OPEN_ORDERS, account, sequence=sequence, time_ns=time_ns, instrument=instrument, lots=lots,
+            flags=flags, asset=SETTLEMENT_ASSET[instrument],
+        )
+        for flags, lots in ((int(LegFlag.BUYER), buys), (0, sells))
+    ]  # fmt: skip
+
+
+def numbered(legs: list[Any]) -> Any:
+    """Return a frame's account records in order."""
+    joined = np.concatenate(legs)
+    joined["index"] = np.arange(joined.shape[0])
+    return joined
+
+
 def a_result(kind: ResultKind, account: int, frame: int, time_ns: int, index: int = 0, **columns: float) -> Any:
     """Return one result row."""
     row = empty_results(1)
@@ -337,10 +359,13 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
             LegKind.FILL, HOUSE_NUMBER, sequence=2, time_ns=opened + 5, asset=USDC, instrument=LINEAR, lots=-20,
             cash=10_000_000_000, price_ticks=100_000, counterparty=ALICE,
         ),
+        *told_legs(ALICE, LINEAR, buys=5, sells=30, sequence=3, time_ns=opened + 6),
+        *told_legs(CAROL, CALL, buys=2, sells=0, sequence=4, time_ns=opened + 6),
     ]  # fmt: skip
+    world.told[ALICE][LINEAR], world.told[CAROL][CALL] = (5, 30), (2, 0)
     frames = [
         a_frame(0, opened, 0, kind=FrameKind.GENESIS, market=RECORDS),
-        a_frame(1, opened, 0, market=ACCOUNTS, legs=np.concatenate(legs), references=["d-1", "d-2", "f-1"]),
+        a_frame(1, opened, 0, market=ACCOUNTS, legs=numbered(legs), references=["d-1", "d-2", "f-1", "o-1", "o-2"]),
     ]
     deltas = world.take_deltas()
     barrier = a_frame(2, opened + HOUR_NS // 2, 0, kind=FrameKind.BARRIER)
@@ -374,6 +399,8 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
     fallen = opened + HOUR_NS
     crash = an_instant(3, fallen, bitcoin=29_600.0)
     world.tier[BOB] = Tier.TAKEOVER
+    world.told[ALICE][LINEAR] = (0, 10)
+    legs = told_legs(ALICE, LINEAR, buys=0, sells=10, sequence=0, time_ns=fallen)
     world.order[world.homes[BOB], BOB, INVERSE] = -700
     book = world.book(world.homes[BOB])
     equity_of_bob = float(margins_of(book, crash, np.flatnonzero(book.account == BOB)).equity[0])
@@ -381,7 +408,7 @@ def a_history(processes: int = 2) -> tuple[Listings, list[Barrier]]:
     barrier = a_frame(4, fallen + 1_000_000_000, 1, kind=FrameKind.BARRIER)
     history.append(
         Barrier(
-            [a_frame(3, fallen, 1)],
+            [a_frame(3, fallen, 1, legs=numbered(legs), references=["o-3"])],
             barrier,
             {
                 "instant": crash,

@@ -6,7 +6,7 @@ held AS (
     SELECT positions.*
     FROM positions
     JOIN latest USING (frame)
-    WHERE open_order_lots <> 0
+    WHERE liquidation_order_lots <> 0
 ),
 placed AS (
     SELECT orders.number, orders.instrument, max(orders.frame) AS frame, max(orders.time_utc) AS time_utc
@@ -21,7 +21,7 @@ SELECT
     accounts.tier,
     held.instrument,
     held.lots AS position_lots,
-    held.open_order_lots,
+    held.liquidation_order_lots,
     held.mark_price,
     held.value,
     placed.frame AS order_frame,
