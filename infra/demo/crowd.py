@@ -138,6 +138,10 @@ class Crowd:
 
     # What they do.
 
+    def may_trade(self, number: int, instrument: int, time_ns: int) -> bool:
+        """Return whether an account has collateral by then, and the instrument has not expired."""
+        return time_ns >= self._books.ready_ns[number] and instrument not in self._books.closed
+
     def join(self, begins: int) -> None:
         """Open the accounts of this minute and send their first deposits."""
         while self._to_join and self._to_join[-1][0] < begins + MINUTE_NS:
@@ -210,7 +214,7 @@ class Crowd:
         books = self._books
         for time_ns, pick, (aim, part, side, maker, noise) in zip(times, picks, draws, strict=True):
             number, at, target = self._wanted[pick]
-            if time_ns < books.ready_ns[number] or at in books.closed or at in books.halted:
+            if not self.may_trade(number, at, time_ns) or at in books.halted:
                 continue
             held = int(books.held[at, number])
             wish = int(target * (0.8 + 0.3 * aim) * float(books.appetite[number])) - held

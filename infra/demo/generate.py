@@ -27,6 +27,7 @@ from infra.demo.market import market_path
 from infra.demo.oracles import Oracles
 from infra.demo.population import population
 from infra.demo.quotes import INVERSE, Prices, Quotes
+from infra.demo.resting import Resting
 from infra.demo.venue import (
     ASSETS,
     COLLATERAL_IN_THE_CRASH,
@@ -45,7 +46,7 @@ SEED: Final = 20_260_313
 ACCOUNTS: Final = 3_000
 HOURS: Final = 24.0
 # Bytes for one (seed, accounts, hours) may change only together with this number.
-MODEL_VERSION: Final = 1
+MODEL_VERSION: Final = 2
 
 _HOURS_MAX: Final = 72.0
 _MINUTES_MIN: Final = 30
@@ -111,6 +112,7 @@ class DemoDay:
             spot=self.path.index[0],
         )
         self.crowd = Crowd(self.quotes, self.journal, self.members, seed)
+        self.resting = Resting(self.crowd, seed)
         self._faults = faults()
         self._fault_counts: Counter[str] = Counter()
         self._lines = self._bytes = 0
@@ -128,6 +130,7 @@ class DemoDay:
             self.crowd.trade(minute, prices)
             self.crowd.watch(minute, prices)
             self.crowd.transfer(minute)
+            self.resting.change(minute)
             self._spoil(begins, prices)
             written = self.journal.lines(begins + MINUTE_NS)
             block = b"\n".join([*written, b""])
