@@ -153,6 +153,14 @@ class PositionEntry(_Document):
     entry_price: DecimalText | None = None
 
 
+class OpenOrdersEntry(_Document):
+    """What the account's open orders in an instrument have left to buy and to sell."""
+
+    instrument: Id
+    buys: DecimalText = "0"
+    sells: DecimalText = "0"
+
+
 class AccountEntry(_Document):
     """The account."""
 
@@ -161,6 +169,7 @@ class AccountEntry(_Document):
     margin_mode: str = MarginMode.CROSS.value
     balances: dict[Id, DecimalText] = Field(default_factory=dict)
     positions: list[PositionEntry] = Field(default_factory=list)
+    open_orders: list[OpenOrdersEntry] = Field(default_factory=list)
 
 
 class Portfolio(_Document):

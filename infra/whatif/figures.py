@@ -6,8 +6,8 @@
 2. Where positions offset each other a step depends on the order; ``alone`` and ``marginal`` do not, and do not add up.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from flows.margin.breakdown import Part
 from flows.margin.model import margins_collateral
 from flows.market.instant import Instant
 from infra.whatif.greeks import GreekFigures, position_greeks, underlying_greeks
-from infra.whatif.scenarios import GroupFigures, breakdown_of
+from infra.whatif.scenarios import BreakdownFigures, GroupFigures, breakdown_of
 from infra.whatif.scene import Holdings, Numbers, Scene, WhatIfError
 from schemas.instruments import MarginMode
 from schemas.money import decimal_parts, from_units
 from schemas.results import Tier
+
+OPEN_ORDERS: Final = "open orders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,20 @@ class PositionFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenOrderFigures:
+    """What the open orders in an instrument have left, as quantities."""
+
+    instrument: str
+    buys: str
+    sells: str
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Everything that is said of a scene; money in the numeraire.
 
     ``parts`` are what both margins are made of, and ``scenarios`` those behind them; both None where the margin model
-    does not say.
+    does not say. ``positions`` and ``scenarios`` are of the account as it is, without its open orders.
     """
 
     health: float
@@ -93,6 +104,7 @@ class Figures:
     assets: list[AssetFigures]
     collateral: CollateralFigures
     positions: list[PositionFigures]
+    open_orders: list[OpenOrderFigures]
     parts: list[Part] | None
     scenarios: list[GroupFigures] | None
     greeks: list[GreekFigures]
@@ -121,7 +133,7 @@ def figures(scene: Scene) -> Figures:
         np.array([now.equity]), np.array([now.initial_margin]), np.array([now.maintenance_margin]), instant.ladder
     )
     greeks = position_greeks(scene, instant)
-    made_of = breakdown_of(scene, instant, now)
+    made_of = _made_of(scene, instant, now)
     return Figures(
         health=now.health,
         equity=now.equity,
@@ -132,10 +144,30 @@ def figures(scene: Scene) -> Figures:
         assets=_assets(scene, instant),
         collateral=_collateral(scene, instant),
         positions=_positions(scene, instant, greeks),
+        open_orders=[
+            OpenOrderFigures(
+                scene.instrument(index).instrument, _quantity(scene, index, buys), _quantity(scene, index, sells)
+            )
+            for index, buys, sells in scene.holdings.open_orders
+        ],
         parts=None if made_of is None else made_of.parts,
         scenarios=None if made_of is None else made_of.scenarios,
         greeks=underlying_greeks(scene, greeks),
     )
+
+
+def _made_of(scene: Scene, instant: Instant, now: Numbers) -> BreakdownFigures | None:
+    """Return what both margins are made of: open orders are a part of their own, beyond what is held."""
+    if not scene.holdings.open_orders:
+        return breakdown_of(scene, instant, now)
+    without = replace(scene, holdings=replace(scene.holdings, open_orders=()))
+    held = numbers(without, instant)
+    assert held is not None, "an account is decided by what it holds, and this one was"
+    made_of = breakdown_of(without, instant, held)
+    if made_of is None:
+        return None
+    part = Part(OPEN_ORDERS, "", now.initial_margin - held.initial_margin, 0.0)
+    return replace(made_of, parts=[*made_of.parts, part])
 
 
 def _why_unknown(scene: Scene, instant: Instant) -> str:

@@ -101,6 +101,11 @@ def portfolio_scene(
             if position in account.positions[:number]:
                 raise WhatIfError(f"{position.instrument} stands here as it stands before: write their sum")
             scene = _with_position(scene, position)
+    for number, left in enumerate(account.open_orders):
+        with _at(f"account.open_orders.{number}"):
+            if left.instrument in [it.instrument for it in account.open_orders[:number]]:
+                raise WhatIfError(f"{left.instrument} stands before: write what is left of all its orders")
+            scene = scene.with_open_orders(left.instrument, left.buys, left.sells)
     return scene
 
 

@@ -122,6 +122,15 @@ def recorded_scene(
     row = book.row(policy.number)
     place = book.positions.places(np.array([row], np.int64))
     lots = zip(book.positions.instrument[place].tolist(), book.positions.lots[place].tolist(), strict=True)
-    holdings = Holdings(tuple(int(units) for units in book.cash[row]), tuple(lots))
+    holdings = Holdings(tuple(int(units) for units in book.cash[row]), tuple(lots), _open_orders(book, row))
     movable = MovableMarket(market, risk.instant, chosen, models)
     return Scene(movable, registry, opened, holdings, frame=last).with_parameters(parameters or {})
+
+
+def _open_orders(book: Book, row: int) -> tuple[tuple[int, int, int], ...]:
+    told = book.open_orders
+    if told is None:
+        return ()
+    place = told.places(np.array([row], np.int64))
+    columns = (told.instrument[place].tolist(), told.buys[place].tolist(), told.sells[place].tolist())
+    return tuple(zip(*columns, strict=True))

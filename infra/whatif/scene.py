@@ -20,11 +20,11 @@ from flows.market.listings import Account, Instrument
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
 from infra.whatif.market import MovableMarket, Moves
-from schemas.events import Fill, ParametersChanged
+from schemas.events import Fill, OrdersOpen, ParametersChanged
 from schemas.failures import FailureReason, Refused
 from schemas.ids import BRIDGE_NUMBER, FIRST_ACCOUNT_NUMBER, HOUSE, HOUSE_NUMBER
 from schemas.instruments import InstrumentKind, MarginMode, Payoff
-from schemas.ledger import NO_INSTRUMENT, LegKind, ParametersRecord, empty_legs
+from schemas.ledger import NO_INSTRUMENT, LegFlag, LegKind, ParametersRecord, empty_legs
 from schemas.money import between_customers, decimal_parts, fraction, from_units, in_range, to_units
 
 _SOURCE: Final = "what-if"
@@ -72,10 +72,14 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What an account holds: ``units`` by asset, and ``lots`` by instrument index, rising, never 0."""
+    """What an account holds: ``units`` by asset, and ``lots`` by instrument index, rising, never 0.
+
+    ``open_orders`` are what its orders have left, in lots: (instrument index, buys, sells), rising, never both 0.
+    """
 
     units: tuple[int, ...]
     lots: tuple[tuple[int, int], ...] = ()
+    open_orders: tuple[tuple[int, int, int], ...] = ()
 
     def with_cash(self, asset: int, units: int) -> "Holdings":
         """Return the holdings with so many more units of an asset."""
@@ -87,6 +91,14 @@ class Holdings:
         held = dict(self.lots)
         held[instrument] = in_range(held.get(instrument, 0) + lots)
         return replace(self, lots=tuple(sorted((index, count) for index, count in held.items() if count)))
+
+    def with_open_orders(self, instrument: int, buys: int, sells: int) -> "Holdings":
+        """Return the holdings with other open orders in an instrument; both 0: none."""
+        told = {left[0]: left for left in self.open_orders}
+        told.pop(instrument, None)
+        if buys or sells:
+            told[instrument] = (instrument, buys, sells)
+        return replace(self, open_orders=tuple(left for _, left in sorted(told.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +156,30 @@ class Scene:
             opened = replace(self.account, number=FIRST_ACCOUNT_NUMBER + place, margin_model=self.model.name)
             book.add_account(opened)
         instruments = self.market.listings.instruments
-        entries = [
-            (place, int(LegKind.TRANSFER), asset, NO_INSTRUMENT, int(BRIDGE_NUMBER), 0, units)
-            for place, held in enumerate(accounts)
-            for asset, units in enumerate(held.units)
-            if units
-        ] + [
-            (place, int(LegKind.FILL), instruments[index].settlement_asset, index, int(HOUSE_NUMBER), lots, 0)
-            for place, held in enumerate(accounts)
-            for index, lots in held.lots
-        ]
+        entries = (
+            [
+                (place, int(LegKind.TRANSFER), 0, asset, NO_INSTRUMENT, int(BRIDGE_NUMBER), 0, units)
+                for place, held in enumerate(accounts)
+                for asset, units in enumerate(held.units)
+                if units
+            ]
+            + [
+                (place, int(LegKind.FILL), 0, instruments[index].settlement_asset, index, int(HOUSE_NUMBER), lots, 0)
+                for place, held in enumerate(accounts)
+                for index, lots in held.lots
+            ]
+            + [
+                (place, int(LegKind.OPEN_ORDERS), flags, instruments[index].settlement_asset, index, 0, lots, 0)
+                for place, held in enumerate(accounts)
+                for index, buys, sells in held.open_orders
+                for flags, lots in ((int(LegFlag.BUYER), buys), (0, sells))
+            ]
+        )
         legs = empty_legs(len(entries))
-        for leg, (place, kind, asset, instrument, counterparty, lots, cash) in enumerate(entries):
+        for leg, (place, kind, flags, asset, instrument, counterparty, lots, cash) in enumerate(entries):
             legs[leg]["account"] = FIRST_ACCOUNT_NUMBER + place
             legs[leg]["kind"] = kind
+            legs[leg]["flags"] = flags
             legs[leg]["asset"] = asset
             legs[leg]["instrument"] = instrument
             legs[leg]["counterparty"] = counterparty
@@ -242,6 +264,22 @@ class Scene:
             return self._booked(priced)
         except Refused as refused:
             raise WhatIfError(f"trade of {trade.instrument}: {refused.message}") from refused
+
+    def with_open_orders(self, instrument: str, buys: str, sells: str) -> "Scene":
+        """Return the scene with other open orders in an instrument.
+
+        Raises
+        ------
+        Refused : whatever intake would refuse: name, lot, an instrument that does not trade.
+        """
+        event = OrdersOpen(
+            event_id=_SOURCE, event_time_ns=self.market.time_ns, source=_SOURCE, source_sequence=0,
+            account=self.account.account, instrument=instrument, buys=buys, sells=sells,
+        )  # fmt: skip
+        left = self.registry.open_orders(event, self.market.time_ns)
+        self._check_isolated(left.tradable)
+        holdings = self.holdings.with_open_orders(left.tradable.record.index, left.buys, left.sells)
+        return replace(self, holdings=holdings)
 
     def with_position(self, instrument: str, quantity: str, entry_price: str | None) -> "Scene":
         """Return the scene with a position that was opened at some average price; None: its cost is in the balance.

@@ -17,6 +17,7 @@ def a_document(
     price: str = "60000",
     model: str = "tidegate-standard",
     balances: dict[str, str] | None = None,
+    open_orders: list[dict[str, str]] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Return a portfolio as a person writes it; ``changes`` replace whole keys."""
@@ -43,6 +44,7 @@ def a_document(
             "margin_model": model,
             "balances": {"USDC": "10000"} if balances is None else balances,
             "positions": positions or [],
+            "open_orders": open_orders or [],
         },
         **changes,
     }  # fmt: skip

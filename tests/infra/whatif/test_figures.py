@@ -50,6 +50,26 @@ def test_a_short_call_by_hand() -> None:
     assert found.positions[0].value == pytest.approx(-mark, rel=1e-9)
 
 
+def test_open_orders_by_hand() -> None:
+    """Fails where orders do not count in initial margin, count elsewhere, or are not a part that adds up."""
+    orders = [{"instrument": "BTC-PERP", "buys": "0.2", "sells": "1.5"}, {"instrument": "BTC-70000-C", "buys": "1"}]
+    without, found = (
+        figures(a_scene([a_perpetual("0.5")], open_orders=told, model="tidegate-standard")) for told in ([], orders)
+    )
+
+    # Selling turns the position round: 1.0 short. The call that might be bought needs less than the 0.2 that might.
+    assert found.initial_margin == pytest.approx(0.10 * 1.0 * 60_000, rel=1e-12)
+    assert (found.equity, found.maintenance_margin) == (without.equity, without.maintenance_margin)
+    assert found.positions == without.positions
+    assert found.parts is not None and without.parts is not None
+    assert [part for part in found.parts if part.name != "open orders"] == without.parts
+    assert sum(part.initial for part in found.parts) == pytest.approx(found.initial_margin, rel=1e-12)
+    assert [(it.instrument, it.buys, it.sells) for it in found.open_orders] == [
+        ("BTC-PERP", "0.200", "1.500"),
+        ("BTC-70000-C", "1.00", "0.00"),
+    ]
+
+
 def test_an_option_with_its_premium_outside_the_balance() -> None:
     """Fails where an entry price is not taken from the balance, an average between ticks included."""
     found = figures(a_scene([{**a_call("-2"), "entry_price": "353.25"}]))

@@ -62,6 +62,27 @@ def test_at_a_snapshot_an_account_is_its_row(run: Path, rows: list[Row]) -> None
         assert (found.tier, scene.account.margin_mode.value) == (tier, mode)
 
 
+def test_an_account_brings_its_open_orders(run: Path) -> None:
+    """Fails where the orders of a recorded account, or what they need, are not those of its snapshot."""
+    published = duckdb.execute(
+        f"""
+        SELECT o.frame, o.account, o.instrument, o.buy_quantity, o.sell_quantity, a.initial_margin
+        FROM read_parquet('{run}/snapshot/open_orders/**/*.parquet') o
+        JOIN read_parquet('{run}/snapshot/accounts/**/*.parquet') a USING (frame, account)
+        WHERE a.decidable
+        ORDER BY o.frame DESC, o.account LIMIT 3
+        """
+    ).fetchall()
+    assert published, "the demo hour has no open orders to compare"
+
+    for frame, account, instrument, buys, sells, initial in published:
+        found = figures(recorded_scene(run, account, MODELS, frame=frame))
+
+        told = {it.instrument: (float(it.buys), float(it.sells)) for it in found.open_orders}
+        assert told[instrument] == pytest.approx((buys, sells))
+        assert found.initial_margin == initial
+
+
 def test_a_moment_is_the_last_frame_before_it(run: Path, rows: list[Row]) -> None:
     """Fails where a moment in words is another place in the ledger than the frame that stands there."""
     frame, account, *_, moment, _ = rows[0]
