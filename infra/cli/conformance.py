@@ -16,7 +16,10 @@ _SHOWN: Final = 10
 
 def conformance(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of vector files (*.json), or one file.", show_default=False)],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="Folder of vector files (*.json, in folders of it too), or one file.", show_default=False),
+    ],
     model: Annotated[
         str | None, typer.Option("--model", help="Run only the files of one model.", show_default=False)
     ] = None,
@@ -31,8 +34,7 @@ def conformance(
     """
     if not folder.exists():
         fail(f"{folder} does not exist: give a folder of vector files", WRONG_USE)
-    found = sorted(folder.iterdir()) if folder.is_dir() else [folder]
-    files = [file for file in found if file.is_file() and (file.suffix == ".json" or file == folder)]
+    files = sorted(file for file in folder.rglob("*.json") if not file.is_dir()) if folder.is_dir() else [folder]
     if not files:
         fail(f"{folder} holds no vector files (*.json)", WRONG_USE)
     # The models load numba, which the other commands should not pay for.
@@ -46,7 +48,7 @@ def conformance(
     models = sorted({name for adapter in installed for name in adapter.models})
     if model is not None and model not in models:
         fail(f"no vectors are read for a model {model!r}; there are {', '.join(models)}", WRONG_USE)
-    results = list(run(files, installed, model=model))
+    results = list(run(files, installed, model=model, folder=folder if folder.is_dir() else folder.parent))
     code = _code(results, strict=strict)
     if as_json:
         print_json({"folder": str(folder), "model": model, "exit_code": code, "files": [_plain(r) for r in results]})

@@ -53,21 +53,21 @@ class _Option(msgspec.Struct, frozen=True):
 
 
 class _Smile(msgspec.Struct, frozen=True):
-    tau: Number
-    a: Number
-    b: Number
-    rho: Number
-    m: Number
-    sigma: Number
-    fwd: Number
+    tau: float
+    a: float
+    b: float
+    rho: float
+    m: float
+    sigma: float
+    fwd: float
 
 
 class _SmilePoint(msgspec.Struct, frozen=True):
     params: _Smile
-    strike: Number
-    vol: Number | None = None
-    vol_trunc6: Number | None = None
-    k_trunc6: Number | None = None
+    strike: float
+    vol: float | None = None
+    vol_trunc6: float | None = None
+    k_trunc6: float | None = None
 
 
 class _Curve(msgspec.Struct, frozen=True):
@@ -252,7 +252,7 @@ def _smiles(section: Any) -> Iterator[list[Comparison]]:
         yield comparisons
 
 
-def _millionths(value: Number) -> int:
+def _millionths(value: float) -> int:
     return round(value * 1_000_000)
 
 

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import msgspec
+import numpy as np
 
 from flows.intake.decode import check_depth
-from infra.conformance.adapter import Adapter, Case, Comparison, Value
+from infra.conformance.adapter import Adapter, Case, Comparison, MalformedError, Value
+from infra.conformance.strangers import why_not_covered
 from schemas.failures import Refused
 
 _SAYS_WHAT_IT_IS: Final = ("format", "model", "source", "units")
 _DEPTH_MAX: Final = 64  # several times what any vector file needs
+_DIGITS_MAX: Final = 100  # likewise: exact venues count in 256 bits, which are 78 digits
+_DIGITS_SHOWN: Final = 20
 
 
 class Status(StrEnum):
@@ -116,21 +120,27 @@ class FileResult:
         self.steps = {name: self.steps.get(name) or StepResult(name) for name in names}
 
 
-def run(files: Sequence[Path], adapters: Sequence[Adapter], *, model: str | None = None) -> Iterator[FileResult]:
-    """Yield what came of each file, in order.
+def run(
+    files: Sequence[Path], adapters: Sequence[Adapter], *, model: str | None = None, folder: Path | None = None
+) -> Iterator[FileResult]:
+    """Yield what came of each file, in order, named by its path in the folder.
 
     ``model`` restricts the run to files that state its numbers; a file that no adapter reads is told either way.
     """
     for file in files:
-        yield _run_file(file, adapters, model)
+        name = file.name if folder is None else file.relative_to(folder).as_posix()
+        yield _run_file(file, FileResult(name, Status.UNREADABLE), adapters, model)
 
 
-def _run_file(file: Path, adapters: Sequence[Adapter], model: str | None) -> FileResult:
-    result = FileResult(file.name, Status.UNREADABLE)
+def _run_file(file: Path, result: FileResult, adapters: Sequence[Adapter], model: str | None) -> FileResult:
+    """Fill in what came of a file."""
     try:
         document = _read(file)
     except OSError as error:
         result.message = error.strerror or str(error)
+        return result
+    except UnicodeDecodeError as error:
+        result.message = f"not JSON: no UTF-8 text, from byte {error.start} on"
         return result
     except (Refused, ValueError, RecursionError) as error:
         result.message = f"not JSON: {error}"
@@ -141,20 +151,29 @@ def _run_file(file: Path, adapters: Sequence[Adapter], model: str | None) -> Fil
     adapter = _adapter(document, adapters)
     if adapter is None:
         result.status = Status.NOT_COVERED
-        stated = [f"{name} {document[name]!r}" for name in ("format", "model") if isinstance(document.get(name), str)]
-        result.message = f"nothing installed reads {' and '.join(stated)}" if stated else "nothing installed reads it"
+        result.message = why_not_covered(document)
         return result
     result.format, result.models = adapter.format, adapter.models
     if model is not None and model not in adapter.models:
         result.status = Status.NOT_ASKED
         result.message = f"it is for {', '.join(adapter.models)}"
         return result
+    behind = "at its start"
     try:
-        for case in adapter.cases(document):
-            result.add(case)
-    except (ArithmeticError, LookupError, Refused, TypeError, ValueError, msgspec.ValidationError) as error:
+        # A number out of range is a fault of the file, and not a warning in the middle of the report.
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            for case in adapter.cases(document):
+                _check(case)
+                result.add(case)
+                behind = f"behind case {case.case}"
+    except (Refused, ValueError, msgspec.ValidationError) as error:
+        result.message = _line(error)
+    except KeyError as error:
+        result.message = f"{behind}: it lacks {error.args[0]!r}"
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        result.message = f"{behind}: a value of another kind or size than the format has: {_line(error)}"
+    if result.message:
         # A difference that was found before the fault is one.
-        result.message = _fault(error)
         result.status = Status.DIFFERS if result.differences else Status.UNREADABLE
         return result
     if result.total == 0:
@@ -178,15 +197,26 @@ def _read(file: Path) -> Any:
     raw = file.read_bytes()
     check_depth(raw, _DEPTH_MAX)
     # The standard library's reader keeps integers of any length, which exact venues publish.
-    return json.loads(raw, parse_constant=_refuse)
+    return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse, parse_int=_integer)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS_MAX:
+        raise ValueError(f"an integer of {len(digits)} digits: {digits[:_DIGITS_SHOWN]}…")
+    return int(digits)
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON number")
 
 
-def _fault(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it lacks {error.args[0]!r}"
+def _check(case: Case) -> None:
+    for comparison in case.comparisons:
+        if not isinstance(comparison.expected, Value):
+            kind = type(comparison.expected).__name__
+            raise MalformedError(f"{case.case}: {comparison.step} is {kind} where a number is expected")
+
+
+def _line(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
@@ -38,7 +38,8 @@ def golden(name: str) -> dict[str, Any]:
 
 def write(folder: Path, name: str, document: Any) -> Path:
     path = folder / f"{name}.json"
-    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    raw = document if isinstance(document, bytes | str) else json.dumps(document)
+    path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
     return path
 
 
@@ -206,6 +207,72 @@ def test_what_nothing_reads_is_told_and_fails_only_when_strict(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("document", "line"),
+    [
+        (
+            {"source": "derive", "vectors": {"discount": [], "max_fraction": []}},
+            "auctions of liquidated accounts: what a",
+        ),
+        ({"source": {}, "vectors": [{"id": "a", "auction_params": {}}]}, "auctions of liquidated accounts: what a"),
+        ({"source": {"repo": "drift/v2", "path": "a.rs"}}, "nothing installed reads what drift/v2, a.rs publishes"),
+        ({"source": "x" * 500}, "nothing installed reads what xxx"),
+        ({"units": "coins", "vectors": [3, None]}, "nothing installed reads it"),
+    ],
+)
+def test_what_is_not_covered_is_told_with_its_reason(tmp_path: Path, document: Any, line: str) -> None:
+    """Somebody with a file of another venue, or of no margin model, cannot tell why it is passed over."""
+    write(tmp_path, "a", document)
+
+    told = called(tmp_path)
+
+    first, *_ = told.stdout.splitlines()
+    assert told.exit_code == 0
+    assert first.startswith(f"a.json: not covered: {line}")
+    assert len(first) < 200
+
+
+def test_folders_within_are_read_too(tmp_path: Path) -> None:
+    """Files of a folder within are passed over in silence, or cannot be told from those of another."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, "a", golden("cash_only"))
+
+    told = called(tmp_path)
+
+    assert told.exit_code == 0
+    assert [line.split(":")[0] for line in told.stdout.splitlines() if "agrees:" in line] == [
+        "one/a.json",
+        "two/a.json",
+    ]
+
+
+DAMAGES = [None, "x", "", "NaN", True, -1, 0, 0.5, 1e308, -1e308, 5e-324, 10**30, 10**400, [], {}, [1], {"a": 1}]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
+    """A file with any one value missing or another ends in a traceback or a warning, or is unreadable for no reason."""
+    file = data.draw(st.sampled_from(sorted((GOLDEN.parent).glob("*/*.json"))))
+    document = json.loads(file.read_text())
+    at = document
+    while isinstance(at, dict | list) and at:
+        key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        if not isinstance(at[key], dict | list) or not at[key] or data.draw(st.integers(0, 9)) == 0:
+            break
+        at = at[key]
+    if data.draw(st.booleans()):
+        del at[key]
+    else:
+        at[key] = data.draw(st.sampled_from(DAMAGES))
+
+    (result,) = run([write(tmp_path, "damaged", document)], adapters())
+
+    assert "\n" not in result.message
+    assert result.status is not Status.UNREADABLE or len(result.message) > len("malformed")
+
+
 def test_a_value_without_a_rule_is_told_and_fails_only_when_strict(tmp_path: Path) -> None:
     """A published number is not compared, and nobody hears of it."""
     document = golden("cash_only")
@@ -228,9 +295,13 @@ def test_a_value_without_a_rule_is_told_and_fails_only_when_strict(tmp_path: Pat
         ('{"hello": 1}', "not a vector file"),
         ('{"format": "derive-srm-portfolios", "vectors": []}', "it holds nothing to compare"),
         ('{"format": "derive-srm-portfolios"}', "Object missing required field `vectors`"),
+        ("", "not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ('{"source": 1' + "0" * 400 + "}", "not JSON: an integer of 401 digits: 10000000000000000000…"),
+        (b'\xff\xfe{"source": 1}', "not JSON: no UTF-8 text"),
+        ("null", "not a vector file"),
     ],
 )
-def test_what_cannot_be_read_exits_1_with_a_line(tmp_path: Path, content: str, line: str) -> None:
+def test_what_cannot_be_read_exits_1_with_a_line(tmp_path: Path, content: str | bytes, line: str) -> None:
     """A broken file counts as success, or ends in a traceback."""
     write(tmp_path, "broken", content)
 
@@ -253,6 +324,8 @@ def test_what_cannot_be_read_exits_1_with_a_line(tmp_path: Path, content: str, l
         (lambda case: case["params"]["basis"].update(spot_up=0.9), "short_strangle: basis_up: Input should be"),
         (lambda case: case["params"]["scenarios"][0].update(vol_shock="sideways"), "scenarios.0.vol_move"),
         (lambda case: case["expected"].update(scenario_pnl=3), "scenario_pnl is int where a list is expected"),
+        (lambda case: case["expected"].update(option_mtm=[3]), "short_strangle: option_mtm is list where a number is"),
+        (lambda case: case["portfolio"].update(spot=10**30), "at its start: a value of another kind or size"),
     ],
 )
 def test_a_malformed_case_is_named_with_its_fault(tmp_path: Path, change: Any, line: str) -> None:
