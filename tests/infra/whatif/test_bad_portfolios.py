@@ -208,7 +208,7 @@ def test_a_bad_portfolio_gets_one_line(document: Any, line: str, tmp_path: Path)
     "document",
     [
         with_("account.positions", []),
-        a_document(model="derive-srm") | {"instruments": [], "market": {}},
+        a_document() | {"instruments": [], "market": {}},
         with_("account", {"margin_model": "tidegate-portfolio"}),
     ],
     ids=["no positions", "nothing listed", "nothing at all"],
