@@ -13,13 +13,20 @@ References
 Black (1976), J. Financial Economics 3, eq. 16; Greeks are its derivatives with the forward held fixed.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flows.pricing.polynomials import DENSITY_MAX, density, exp, fma, log_ratio, log_ratio_parts, mills
+from flows.pricing.polynomials import (
+    DENSITY_MAX,
+    density,
+    exp,
+    fma,
+    log_of_quotient,
+    log_ratio,
+    log_ratio_parts,
+    mills,
+)
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -36,23 +43,60 @@ _BAD = np.uint8(2)
 _FLOAT_MAX = float(np.finfo(np.float64).max)
 
 
-@dataclass(frozen=True, slots=True)
 class OptionValues:
     """Prices and Greeks, each (n,).
 
-    ``price`` is in quote; ``delta`` and ``gamma`` are derivatives by the forward; ``vega`` is per 1.00 of vol;
-    ``theta`` per year of calendar time passing (the forward held fixed); ``rho`` per 1.00 of rate (likewise);
-    ``vanna`` is what delta gains per 1.00 of vol, and ``volga`` what vega gains.
+    They are rows of one table, taken when asked for: to make eight arrays at once costs as much as 500 options.
     """
 
-    price: Float64Array
-    delta: Float64Array
-    gamma: Float64Array
-    vega: Float64Array
-    theta: Float64Array
-    rho: Float64Array
-    vanna: Float64Array
-    volga: Float64Array
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Float64Array) -> None:
+        self._rows = rows
+
+    def _row(self, place: int) -> Float64Array:
+        row: Float64Array = self._rows[place]
+        return row
+
+    @property
+    def price(self) -> Float64Array:
+        """Value in quote."""
+        return self._row(0)
+
+    @property
+    def delta(self) -> Float64Array:
+        """Derivative by the forward."""
+        return self._row(1)
+
+    @property
+    def gamma(self) -> Float64Array:
+        """Second derivative by the forward."""
+        return self._row(2)
+
+    @property
+    def vega(self) -> Float64Array:
+        """Derivative by the vol: per 1.00 of it."""
+        return self._row(3)
+
+    @property
+    def theta(self) -> Float64Array:
+        """Change per year of calendar time that passes, the forward held fixed."""
+        return self._row(4)
+
+    @property
+    def rho(self) -> Float64Array:
+        """Derivative by the rate, the forward held fixed: per 1.00 of it."""
+        return self._row(5)
+
+    @property
+    def vanna(self) -> Float64Array:
+        """What delta gains per 1.00 of vol."""
+        return self._row(6)
+
+    @property
+    def volga(self) -> Float64Array:
+        """What vega gains per 1.00 of vol."""
+        return self._row(7)
 
 
 def black76(
@@ -86,7 +130,7 @@ def black76(
         ):  # fmt: skip
             if not (np.isfinite(array).all() and (array >= low).all()):
                 raise ValueError(f"{name} is not finite or out of range")
-    return OptionValues(*out)
+    return OptionValues(out)
 
 
 def black76_price(
@@ -124,23 +168,29 @@ def undiscounted_greeks(
     forward: float, strike: float, vol: float, root_time: float, is_call: bool
 ) -> tuple[float, float, float, float, float]:
     """Return price, delta, gamma, vega and theta of one option before discounting; ``root_time`` is sqrt(T)."""
-    e1 = _e1(forward, strike, vol * root_time)
+    moneyness, density_scale, e1, e2 = _distances(forward, strike, vol * root_time)
     n1 = density(e1)
     upper = n1 * mills(abs(e1))
-    below = n1 * mills(abs(_e2(e1, vol * root_time)))
-    return _from_tails(forward, strike, vol, root_time, is_call, e1, n1, upper, below)
+    below = n1 * mills(abs(e2))
+    values = _from_tails(
+        forward, strike, vol, root_time, is_call, 1.0, moneyness, density_scale, e1, n1, upper, below
+    )  # fmt: skip
+    return values[0], values[1], values[2], values[3], values[4]
 
 
 @njit(forceinline=True, error_model="numpy")
-def _e1(forward: float, strike: float, total_vol: float) -> float:
+def _distances(forward: float, strike: float, total_vol: float) -> tuple[float, float, float, float]:
+    """Return low / high, 1 / (F v), e1 and e2: three divisions, which all that follows does without.
+
+    e2 is <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
+    """
     v = max(total_vol, _V_MIN)
-    return max(log_ratio(min(forward, strike), max(forward, strike)) / v + 0.5 * v, -DENSITY_MAX)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _e2(e1: float, total_vol: float) -> float:
-    # <= 0 up to rounding of its parts: low <= high, and then v / 2 <= -ln / v + v / 2.
-    return e1 - max(total_vol, _V_MIN)
+    low = min(forward, strike)
+    high = max(forward, strike)
+    moneyness = low / high
+    density_scale = 1.0 / (forward * v)
+    e1 = max(fma(log_of_quotient(low, high, moneyness), forward * density_scale, 0.5 * v), -DENSITY_MAX)
+    return moneyness, density_scale, e1, e1 - v
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -150,31 +200,39 @@ def _from_tails(
     vol: float,
     root_time: float,
     is_call: bool,
+    discount: float,
+    moneyness: float,
+    density_scale: float,
     e1: float,
     n1: float,
     upper: float,
     below: float,
-) -> tuple[float, float, float, float, float]:
-    """Return what ``undiscounted_greeks`` does; ``n1`` is n(e1), ``upper`` N(-abs(e1)), ``below`` N(e2) high / low."""
+) -> tuple[float, float, float, float, float, float, float]:
+    """Return price, delta, gamma, vega, theta (of the decay alone), vanna and volga, all discounted.
+
+    ``moneyness``, ``density_scale`` and ``e1`` as of ``_distances``; ``n1`` is n(e1), ``upper`` N(-abs(e1)), ``below``
+    N(e2) high / low.
+    """
     total_vol = vol * root_time
     low = min(forward, strike)
-    high = max(forward, strike)
     v = max(total_vol, _V_MIN)
+    call_is_outside = forward <= strike
     in_low = upper if e1 < 0.0 else 1.0 - upper
     alive = total_vol > _V_MIN
     outside = low * max(in_low - below, 0.0) if alive else 0.0
-    intrinsic = forward - strike if is_call else strike - forward
-    price = outside + max(intrinsic, 0.0)
+    call_value = forward - strike
+    price = discount * (outside + max(call_value if is_call else -call_value, 0.0))
     # Out-of-the-money tail of N(d1): N(e1) where the call is outside, N(e2) = n(e1) mills(-e2) low / high else.
-    tail = in_low if forward <= strike else below * (low / high)
-    call_delta = tail if forward <= strike else 1.0 - tail
-    put_delta = tail - 1.0 if forward <= strike else -tail
-    delta = call_delta if is_call else put_delta
-    weight = low * n1  # F n(d1), whichever side is low
-    gamma = weight / (forward * forward * v) if alive else 0.0
-    vega = weight * root_time if alive else 0.0
-    theta = -0.5 * weight * vol / root_time if alive else 0.0
-    return price, delta, gamma, vega, theta
+    tail = in_low if call_is_outside else below * moneyness
+    size = tail if call_is_outside == is_call else 1.0 - tail
+    delta = discount * (size if is_call else -size)
+    # n(d1), which is n(e1), or n(e2) = n(e1) low / high, over F v.
+    gamma = discount * ((n1 if call_is_outside else n1 * moneyness) * density_scale) if alive else 0.0
+    by_forward = gamma * forward
+    vega = by_forward * root_time * forward * v
+    theta = -0.5 * ((by_forward * vol) * (forward * vol))
+    vanna, volga = _second(forward, strike, root_time, gamma, e1, e1 - v)
+    return price, delta, gamma, vega, theta, vanna, volga
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -182,7 +240,7 @@ def _second(forward: float, strike: float, root_time: float, gamma: float, e1: f
     """Return vanna and volga of one option, discounted as its gamma is."""
     d2 = e2 if forward <= strike else -e1
     per_vol = gamma * forward * root_time
-    return -per_vol * d2, per_vol * forward * root_time * (e1 * e2)
+    return -per_vol * d2, (per_vol * forward * root_time) * (e1 * e2)
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -209,8 +267,8 @@ def _black76(
 ) -> bool:
     """Write the eight outputs into the rows of ``out``, (8, n); return whether every input was finite and in range.
 
-    In blocks that stay in the nearest cache, and each in four loops: one loop would hold so many operations that a
-    processor sees no two of its rounds at once.
+    In blocks that stay in a near cache, and each in four loops: one loop would hold so many operations that a processor
+    sees no two of its rounds at once, and more constants than it has registers.
     """
     count = forward.shape[0]
     marks = np.empty(_BLOCK, dtype=np.uint8)
@@ -224,10 +282,19 @@ def _black76(
         vega, theta, rho = out[3][start:stop], out[4][start:stop], out[5][start:stop]
         vanna, volga = out[6][start:stop], out[7][start:stop]
         # Rows that are written last carry what the loops tell each other.
-        root, e1, discount, n1, upper, below = rho, vanna, volga, vega, theta, price
-        _first_loop(f, k, t, vol, r, root, e1, discount)
+        root, moneyness, density_scale, e1, discount, n1, upper, below = (
+            rho,
+            delta,
+            gamma,
+            vanna,
+            volga,
+            vega,
+            theta,
+            price,
+        )
+        _first_loop(f, k, t, vol, r, root, moneyness, density_scale, e1, below, discount)
         _second_loop(e1, n1, upper)
-        _third_loop(vol, root, e1, n1, below)
+        _third_loop(n1, below)
         marks[:] = 0
         _fourth_loop(f, k, t, vol, r, call, price, delta, gamma, vega, theta, rho, vanna, volga, marks)
         good &= _look_again(f, k, t, vol, gamma, vanna, volga, marks)
@@ -242,14 +309,17 @@ def _first_loop(
     implied_vol: Float64Array,
     rate: Float64Array,
     root_time: Float64Array,
+    moneyness: Float64Array,
+    density_scale: Float64Array,
     e1: Float64Array,
+    e2: Float64Array,
     discount: Float64Array,
 ) -> None:
     for i in range(forward.shape[0]):
         t = time_to_expiry[i]
         root = np.sqrt(t)
         root_time[i] = root
-        e1[i] = _e1(forward[i], strike[i], implied_vol[i] * root)
+        moneyness[i], density_scale[i], e1[i], e2[i] = _distances(forward[i], strike[i], implied_vol[i] * root)
         discount[i] = exp(-rate[i] * t)
 
 
@@ -262,11 +332,10 @@ def _second_loop(e1: Float64Array, n1: Float64Array, upper: Float64Array) -> Non
 
 
 @njit(error_model="numpy")
-def _third_loop(
-    implied_vol: Float64Array, root_time: Float64Array, e1: Float64Array, n1: Float64Array, below: Float64Array
-) -> None:
-    for i in range(e1.shape[0]):
-        below[i] = n1[i] * mills(abs(_e2(e1[i], implied_vol[i] * root_time[i])))
+def _third_loop(n1: Float64Array, below: Float64Array) -> None:
+    """Put ``below`` in the place of e2."""
+    for i in range(n1.shape[0]):
+        below[i] = n1[i] * mills(abs(below[i]))
 
 
 @njit(error_model="numpy")
@@ -288,28 +357,20 @@ def _fourth_loop(
     marks: UInt8Array,
 ) -> None:
     for i in range(forward.shape[0]):
-        f = forward[i]
-        k = strike[i]
-        t = time_to_expiry[i]
-        vol = implied_vol[i]
-        r = rate[i]
-        root, e1, discount = rho[i], vanna[i], volga[i]
-        values = _from_tails(f, k, vol, root, is_call[i], e1, vega[i], theta[i], price[i])
-        second = _second(f, k, root, values[2], e1, _e2(e1, vol * root))
-        p = discount * values[0]
+        f, k, t, vol, r = forward[i], strike[i], time_to_expiry[i], implied_vol[i], rate[i]
+        root, e1 = rho[i], vanna[i]
+        values = _from_tails(f, k, vol, root, is_call[i], volga[i], delta[i], gamma[i], e1, vega[i], theta[i], price[i])
+        p = values[0]
         price[i] = p
-        delta[i] = discount * values[1]
-        gamma[i] = discount * values[2]
-        vega[i] = discount * values[3]
-        theta[i] = discount * values[4] + r * p
+        delta[i] = values[1]
+        gamma[i] = values[2]
+        vega[i] = values[3]
+        theta[i] = values[4] + r * p
         rho[i] = -t * p
-        vanna[i] = discount * second[0]
-        volga[i] = discount * second[1]
-        # Comparisons with NaN are false.
-        good = (
-            (f > 0.0) & (f <= _FLOAT_MAX) & (k > 0.0) & (k <= _FLOAT_MAX) & (t >= 0.0) & (t <= _FLOAT_MAX)
-            & (vol >= 0.0) & (vol <= _FLOAT_MAX) & (abs(r) <= _FLOAT_MAX)
-        )  # fmt: skip
+        vanna[i] = values[5]
+        volga[i] = values[6]
+        # Comparisons with NaN are false. A sum that overflows is looked at again by who raises.
+        good = (min(f, k) > 0.0) & (min(t, vol) >= 0.0) & (f + k + t + vol + abs(r) <= _FLOAT_MAX)
         marks[i] = (_CANCELS if abs(e1) < _NEAR * (vol * root) else 0) if good else _BAD
 
 

@@ -170,14 +170,25 @@ def _c_kernel(gcc: str, place: Path, flags: list[str], columns: Columns) -> Call
 
 def _header() -> str:
     """Return the polynomials in C, unrolled: gcc vectorises no loop with loops inside."""
-    tables = {"exp": polynomials._EXP, "log": polynomials._LOG, "mills": polynomials._MILLS}
-    lines = []
-    for name, table in tables.items():
-        scheme = repr(table[-1])
-        for coefficient in table[-2::-1]:
-            scheme = f"fma({scheme}, x, {coefficient!r})"
-        lines.append(f"INLINE double {name}_polynomial(double x) {{ return {scheme}; }}")
-    return "\n".join(lines)
+    schemes = {
+        "exp": _halves(polynomials._EXP),
+        "log": _halves(polynomials._LOG),
+        "mills_over": _horner((*polynomials._MILLS_OVER, 1.0), "x"),
+        "mills_under": _horner((*polynomials._MILLS_UNDER, 1.0), "x"),
+    }
+    return "\n".join(f"INLINE double {name}_polynomial(double x) {{ return {it}; }}" for name, it in schemes.items())
+
+
+def _halves(table: tuple[float, ...]) -> str:
+    """Return the sum of even and odd powers."""
+    return f"fma({_horner(table[1::2], 'x * x')}, x, {_horner(table[::2], 'x * x')})"
+
+
+def _horner(table: tuple[float, ...], x: str) -> str:
+    scheme = repr(table[-1])
+    for coefficient in table[-2::-1]:
+        scheme = f"fma({scheme}, {x}, {coefficient!r})"
+    return scheme
 
 
 def _call(library: ctypes.CDLL, columns: Columns) -> Callable[[], object]:

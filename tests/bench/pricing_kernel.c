@@ -49,7 +49,7 @@ void greeks(long n, const double *restrict f, const double *restrict k, const do
 #define LN2_HIGH 0.6931471803691238
 #define LN2_LOW 1.9082149292705877e-10
 
-/* exp_polynomial, log_polynomial, mills_polynomial: Horner schemes, written out by the bench from the project's tables. */
+/* exp_, log_, mills_over_ and mills_under_polynomial: written out by the bench from the project's tables. */
 #include "polynomials.h"
 
 INLINE double exponential(double x)
@@ -62,9 +62,9 @@ INLINE double exponential(double x)
     return x >= -708.0 ? scaled : 0.0;
 }
 
-INLINE double log_ratio(double a, double b)
+INLINE double log_of_quotient(double a, double b, double quotient)
 {
-    int64_t e = (as_bits(a / b) - HALF_SQRT_BITS) >> 52;
+    int64_t e = (as_bits(quotient) - HALF_SQRT_BITS) >> 52;
     double exponent = as_double(e + MAGIC_BITS) - MAGIC;
     double scaled = b * as_double((e + 1023) << 52);
     double s = (a - scaled) / (a + scaled), z = s * s, p = log_polynomial(z);
@@ -74,7 +74,8 @@ INLINE double log_ratio(double a, double b)
 
 INLINE double mills(double z)
 {
-    return mills_polynomial((z - 5.0) / (z + 5.0)) / (z + 1.0);
+    double b = smaller(z, 1e20);
+    return mills_over_polynomial(b) / mills_under_polynomial(b);
 }
 
 void greeks(long n, const double *restrict f, const double *restrict k, const double *restrict t,
@@ -86,25 +87,26 @@ void greeks(long n, const double *restrict f, const double *restrict k, const do
         double forward = f[i], strike = k[i], root = sqrt(t[i]);
         double v = larger(vol[i] * root, 1e-150);
         double low = smaller(forward, strike), high = larger(forward, strike);
-        double e1 = larger(log_ratio(low, high) / v + 0.5 * v, -38.0), e2 = e1 - v;
-        double n1 = 0.3989422804014327 * exponential(-0.5 * e1 * e1);
+        double moneyness = low / high, scale = 1.0 / (forward * v);
+        double e1 = larger(log_of_quotient(low, high, moneyness) * (forward * scale) + 0.5 * v, -38.0), e2 = e1 - v;
+        double n1 = exponential(-0.5 * e1 * e1 - 0.9189385332046727);
         double upper = n1 * mills(fabs(e1)), below = n1 * mills(fabs(e2));
         double in_low = e1 < 0.0 ? upper : 1.0 - upper;
         double intrinsic = call[i] ? forward - strike : strike - forward;
         double p = low * larger(in_low - below, 0.0) + larger(intrinsic, 0.0);
-        double tail = forward <= strike ? in_low : below * (low / high);
+        double tail = forward <= strike ? in_low : below * moneyness;
         double call_delta = forward <= strike ? tail : 1.0 - tail, put_delta = forward <= strike ? tail - 1.0 : -tail;
         double discount = exponential(-rate[i] * t[i]);
-        double weight = discount * low * n1, d2 = forward <= strike ? e2 : -e1, vg = weight * root;
+        double gm = discount * (forward <= strike ? n1 : n1 * moneyness) * scale, d2 = forward <= strike ? e2 : -e1, by_forward = gm * forward;
         p *= discount;
         price[i] = p;
         delta[i] = discount * (call[i] ? call_delta : put_delta);
-        gamma[i] = weight / (forward * forward * v);
-        vega[i] = vg;
-        theta[i] = -0.5 * weight * vol[i] / root + rate[i] * p;
+        gamma[i] = gm;
+        vega[i] = by_forward * root * forward * v;
+        theta[i] = rate[i] * p - 0.5 * (by_forward * vol[i] * (forward * vol[i]));
         rho[i] = -t[i] * p;
-        vanna[i] = -weight / forward * d2 * root / v;
-        volga[i] = vg * (e1 * e2) * root / v;
+        vanna[i] = -by_forward * root * d2;
+        volga[i] = by_forward * root * forward * root * (e1 * e2);
     }
 }
 

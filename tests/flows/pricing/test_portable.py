@@ -13,6 +13,7 @@ from flows.margin.collateral import equity
 from flows.margin.registry import margin_models
 from flows.pricing.black76 import black76
 from tests.flows.margin.builders import a_market, a_random_book
+from tests.flows.pricing.twin import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +32,7 @@ def digest_of_decisions() -> str:
         price=values.vega * 1e-3, forward=forward, strike=forward, time_to_expiry=np.ones(n), is_call=forward > 0.0
     )
     digest.update(inverted.implied_vol.tobytes() + inverted.informative.tobytes())
-    for name in type(values).__dataclass_fields__:
+    for name in NAMES:
         digest.update(getattr(values, name).tobytes())
     market, instant = a_market()
     book = a_random_book(1, 200, market.columns.count)

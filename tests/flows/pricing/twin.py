@@ -56,6 +56,11 @@ def _polynomial(coefficients: tuple[float, ...], x: Float64Array) -> Float64Arra
     return value
 
 
+def _halves(coefficients: tuple[float, ...], x: Float64Array) -> Float64Array:
+    """Return a polynomial as the sum of its even and its odd powers."""
+    return fma(_polynomial(coefficients[1::2], x * x), x, _polynomial(coefficients[::2], x * x))
+
+
 def _scale(exponent: Int64Array) -> Float64Array:
     """Return 2^exponent of normal numbers."""
     return ((exponent + 1023) << 52).view(np.float64)
@@ -65,7 +70,7 @@ def exp(x: Float64Array) -> Float64Array:
     bounded = np.minimum(np.maximum(x, -708.0), 709.0)
     k = fma(bounded, table._LOG2_E, table._MAGIC) - table._MAGIC
     r = fma(k, -table._LN2_LOW, fma(k, -table._LN2_HIGH, bounded))
-    value = fma(r * r, _polynomial(table._EXP, r), r) + 1.0
+    value = fma(r * r, _halves(table._EXP, r), r) + 1.0
     return np.where(x >= -708.0, value * _scale(k.astype(np.int64)), 0.0)
 
 
@@ -73,7 +78,7 @@ def _log_terms(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64A
     exponent = ((a / b).view(np.int64) - table._HALF_SQRT_BITS) >> 52
     scaled = b * _scale(exponent)
     s = (a - scaled) / (a + scaled)
-    return exponent.astype(np.float64), scaled, s, _polynomial(table._LOG, s * s)
+    return exponent.astype(np.float64), scaled, s, _halves(table._LOG, s * s)
 
 
 def log_ratio(a: Float64Array, b: Float64Array) -> Float64Array:
@@ -92,12 +97,13 @@ def log_ratio_parts(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Flo
 
 
 def mills(z: Float64Array) -> Float64Array:
-    return _polynomial(table._MILLS, (z - 5.0) / (z + 5.0)) / (z + 1.0)
+    bounded = np.minimum(z, table._MILLS_MAX)
+    return _polynomial((*table._MILLS_OVER, 1.0), bounded) / _polynomial((*table._MILLS_UNDER, 1.0), bounded)
 
 
 def density(z: Float64Array) -> Float64Array:
     bounded = np.minimum(np.maximum(z, -table.DENSITY_MAX), table.DENSITY_MAX)
-    return table._INVERSE_SQRT_2PI * exp(-0.5 * bounded * bounded)
+    return exp(fma(-0.5 * bounded, bounded, -table._LOG_SQRT_2PI))
 
 
 def black76(
@@ -117,21 +123,19 @@ def black76(
         v = np.maximum(total_vol, 1e-150)
         low, high = np.minimum(forward, strike), np.maximum(forward, strike)
         call_is_outside = forward <= strike
-        e1 = np.maximum(log_ratio(low, high) / v + 0.5 * v, -table.DENSITY_MAX)
+        density_scale = 1.0 / (forward * v)
+        e1 = np.maximum(fma(log_ratio(low, high), forward * density_scale, 0.5 * v), -table.DENSITY_MAX)
         n1 = density(e1)
         upper = n1 * mills(np.abs(e1))
         below = n1 * mills(np.abs(e1 - v))
         in_low = np.where(e1 < 0.0, upper, 1.0 - upper)
         outside = np.where(alive, low * np.maximum(in_low - below, 0.0), 0.0)
-        price = outside + np.maximum(np.where(is_call, forward - strike, strike - forward), 0.0)
+        intrinsic = np.maximum(np.where(is_call, forward - strike, strike - forward), 0.0)
+        discount = exp(-rate * time_to_expiry)
+        price = discount * (outside + intrinsic)
         tail = np.where(call_is_outside, in_low, below * (low / high))
-        call_delta = np.where(call_is_outside, tail, 1.0 - tail)
-        put_delta = np.where(call_is_outside, tail - 1.0, -tail)
-        weight = low * n1
-        vega = np.where(alive, weight * root, 0.0)
-        theta = np.where(alive, -0.5 * weight * implied_vol / root, 0.0)
-
-        gamma = np.where(alive, weight / (forward * forward * v), 0.0)
+        size = np.where(call_is_outside == is_call, tail, 1.0 - tail)
+        gamma = np.where(alive, discount * (np.where(call_is_outside, n1, n1 * (low / high)) * density_scale), 0.0)
 
         ratio, ratio_low = log_ratio_parts(low, high)
         square = implied_vol * implied_vol
@@ -139,23 +143,17 @@ def black76(
         variance_low = fma(implied_vol, implied_vol, -square) * time_to_expiry + fma(square, time_to_expiry, -variance)
         total = fma(0.5, variance, ratio) + fma(0.5, variance_low, ratio_low)
         near = np.abs(e1) < 2.0**-8 * total_vol
-        # Of the kernel's two ways to vanna and volga, one discounts first.
-        discount = exp(-rate * time_to_expiry)
-        before, after = np.where(near, discount, 1.0), np.where(near, 1.0, discount)
         f1 = np.where(near, total / v, e1)
         f2 = np.where(near, (total - variance) / v, e1 - v)
-        per_vol = before * gamma * forward * root
-        vanna = -per_vol * np.where(call_is_outside, f2, -f1)
-        volga = per_vol * forward * root * (f1 * f2)
-
-        discounted = discount * price
+        by_forward = gamma * forward
+        per_vol = by_forward * root
         return {
-            "price": discounted,
-            "delta": discount * np.where(is_call, call_delta, put_delta),
-            "gamma": discount * gamma,
-            "vega": discount * vega,
-            "theta": discount * theta + rate * discounted,
-            "rho": -time_to_expiry * discounted,
-            "vanna": after * vanna,
-            "volga": after * volga,
+            "price": price,
+            "delta": discount * np.where(is_call, size, -size),
+            "gamma": gamma,
+            "vega": per_vol * forward * v,
+            "theta": -0.5 * ((by_forward * implied_vol) * (forward * implied_vol)) + rate * price,
+            "rho": -time_to_expiry * price,
+            "vanna": -per_vol * np.where(call_is_outside, f2, -f1),
+            "volga": (per_vol * forward * root) * (f1 * f2),
         }
