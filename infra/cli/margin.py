@@ -238,6 +238,7 @@ def _show(
     suffix = ", after" if len(found) > 1 else ""
     _show_assets(last, suffix)
     _show_positions(last, suffix)
+    _show_open_orders(last, suffix)
     _show_parts(last, suffix)
     _show_scenarios(last, suffix)
     _show_greeks(last, suffix)
@@ -331,6 +332,15 @@ def _show_positions(found: "Figures", suffix: str) -> None:
             "" if it.implied_vol is None else f"{it.implied_vol:.2%}",
             f"{it.value:,.2f}", f"{share.alone:,.2f}", f"{share.marginal:,.2f}", f"{share.step:,.2f}",
         )  # fmt: skip
+    console.print(table)
+
+
+def _show_open_orders(found: "Figures", suffix: str) -> None:
+    if not found.open_orders:
+        return
+    table = _table(f"open orders{suffix}", ["instrument"], ["left to buy", "left to sell"])
+    for it in found.open_orders:
+        table.add_row(escape(it.instrument), it.buys, it.sells)
     console.print(table)
 
 

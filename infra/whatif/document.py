@@ -133,9 +133,13 @@ class SmileEntry(_Document):
 
 
 class MarketEntry(_Document):
-    """What is observed: index prices by underlying, rates by currency, marks by instrument."""
+    """What is observed: index prices by underlying, rates by currency, marks by instrument.
+
+    ``confidences`` are half the widths of the prices' bands, by the names that have a price; 0 where not given.
+    """
 
     prices: dict[Id, DecimalText] = Field(default_factory=dict)
+    confidences: dict[Id, DecimalText] = Field(default_factory=dict)
     forwards: list[ForwardEntry] = Field(default_factory=list)
     smiles: list[SmileEntry] = Field(default_factory=list)
     rates: dict[Id, DecimalText] = Field(default_factory=dict)

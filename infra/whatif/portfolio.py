@@ -156,7 +156,13 @@ def _events(
             feed = f"{name}/{portfolio.numeraire}"
             yield (
                 place,
-                OraclePrice(**named, feed=feed, price=price, confidence="0", publish_time_ns=time_ns),
+                OraclePrice(
+                    **named,
+                    feed=feed,
+                    price=price,
+                    confidence=market.confidences.get(name, "0"),
+                    publish_time_ns=time_ns,
+                ),
             )
     for currency, rate in market.rates.items():
         yield f"market.rates.{currency}", OracleRate(**named, currency=currency, rate=rate)
@@ -211,6 +217,10 @@ def _check_observations(portfolio: Portfolio) -> None:
     for name in market.prices:
         if name not in underlyings and name not in {it.asset for it in portfolio.assets}:
             raise WhatIfError(f"market.prices.{name}: neither an asset nor the underlying of an instrument")
+    priced = {*market.prices, *(it.asset for it in portfolio.assets if it.price is not None)} - {portfolio.numeraire}
+    for name in market.confidences:
+        if name not in priced:
+            raise WhatIfError(f"market.confidences.{name}: no price that it could be of")
     for currency in market.rates:
         if currency not in currencies:
             raise WhatIfError(f"market.rates.{currency}: no instrument is quoted in it")

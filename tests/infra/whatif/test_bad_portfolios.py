@@ -108,6 +108,8 @@ CASES: list[tuple[str, Any, str]] = [
      "market.prices.XRP: neither an asset nor the underlying of an instrument"),
     ("price of the numeraire", with_("assets", [*PORTFOLIO["assets"], {"asset": "USD", "price": "2"}]),
      "assets.2.price: prices are in USD, so its own is 1"),
+    ("confidence of nothing", with_("market.confidences", {"ETH": "1"}),
+     "market.confidences.ETH: no price that it could be of"),
     ("rate of a stranger", with_("market.rates", {"XRP": "0.1"}), "market.rates.XRP: no instrument is quoted in it"),
     ("forward of no expiry", with_("market.forwards", [{"underlying": "BTC", "expiry": LATER, "forward": "1"}]),
      f"market.forwards.0: nothing on BTC expires at {LATER}"),

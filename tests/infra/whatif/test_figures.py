@@ -280,3 +280,17 @@ def test_vanna_and_volga_are_what_vega_gains(payoff: str) -> None:
     assert found.vanna_per_price_vol == pytest.approx(vanna, rel=1e-6)
     assert found.volga_per_vol_squared == pytest.approx(volga, rel=1e-6)
     assert "vol" in found.units["vanna_per_price_vol"]
+
+
+def test_a_doubtful_oracle_costs_collateral() -> None:
+    """Fails where the band of a price that the file tells is not the engine's: twice the band, once more taken off."""
+    market = {"prices": {"BTC": "60000"}, "confidences": {"BTC": "1200"}}
+
+    sure, doubtful = (
+        figures(a_scene(balances={"BTC": "1"}, market=it)) for it in ({"prices": {"BTC": "60000"}}, market)
+    )
+
+    assert sure.equity == pytest.approx(60_000 * 0.9)
+    assert doubtful.equity == pytest.approx(60_000 * (0.9 - 0.02))
+    (coins,) = doubtful.assets
+    assert coins.haircut == pytest.approx(0.12)

@@ -38,8 +38,21 @@ def _listings() -> list[dict[str, Any]]:
 LISTINGS = _listings()
 
 
-def _scene(model: str, lots: list[int], *, stable: str = "1", rate: str = "0.04", **parameters: Any) -> Scene:
-    """Return the scene of so many lots of each listing, in order."""
+def _scene(
+    model: str,
+    lots: list[int],
+    *,
+    stable: str = "1",
+    rate: str = "0.04",
+    doubt: str = "0",
+    coins: str = "0",
+    buys: str = "0",
+    **parameters: Any,
+) -> Scene:
+    """Return the scene of so many lots of each listing, in order; ``doubt`` is the band of BTC's price.
+
+    ``buys`` are left of orders in its perpetual, and half as much of sells in the other's.
+    """
     entry = {"BTC-PERP": "59000", "ETH-PERP": "3100"}
     positions = [
         {"instrument": it["instrument"], "quantity": f"{count / (1000 if it['kind'] == 'perpetual' else 100):.3f}",
@@ -54,9 +67,17 @@ def _scene(model: str, lots: list[int], *, stable: str = "1", rate: str = "0.04"
         )
     ]
     return a_scene(
-        positions, model=model, balances={"USDC": "100000"}, instruments=LISTINGS,
-        assets=[{"asset": "USDC", "decimals": 6, "price": stable, "haircut": "0"}],
-        market={"prices": {"BTC": "60000", "ETH": "3000"}, "smiles": smiles, "rates": {"USDC": rate}},
+        positions, model=model, balances={"USDC": "100000", "BTC": coins}, instruments=LISTINGS,
+        assets=[
+            {"asset": "USDC", "decimals": 6, "price": stable, "haircut": "0"}, {"asset": "BTC", "haircut": "0.1"},
+        ],
+        market={
+            "prices": {"BTC": "60000", "ETH": "3000"}, "confidences": {"BTC": doubt}, "smiles": smiles,
+            "rates": {"USDC": rate},
+        },
+        open_orders=[
+            {"instrument": "BTC-PERP", "buys": buys}, {"instrument": "ETH-PERP", "sells": f"{float(buys) / 2:.3f}"},
+        ],
         parameters={model: parameters} if parameters else {},
     )  # fmt: skip
 
@@ -86,11 +107,18 @@ lots = st.lists(st.one_of(st.just(0), st.integers(-300, 300)), min_size=len(LIST
 
 @pytest.mark.parametrize("model", EXPLAINED)
 @settings(max_examples=40)
-@given(lots=lots, stable=st.sampled_from(["1", "0.97"]), rate=st.sampled_from(["0.04", "0", "-0.02"]))
-@example(lots=[0] * len(LISTINGS), stable="1", rate="0")
-def test_parts_and_scenarios_add_up(model: str, lots: list[int], stable: str, rate: str) -> None:
+@given(
+    lots=lots,
+    stable=st.sampled_from(["1", "0.97"]),
+    rate=st.sampled_from(["0.04", "0", "-0.02"]),
+    doubt=st.sampled_from(["0", "900", "2400"]),
+    coins=st.sampled_from(["0", "0.5"]),
+    buys=st.sampled_from(["0", "0.4"]),
+)
+@example(lots=[0] * len(LISTINGS), stable="1", rate="0", doubt="0", coins="0", buys="0")
+def test_parts_and_scenarios_add_up(model: str, lots: list[int], **market: str) -> None:
     """Fails where a part is missing or counted twice, or the scenario that is shown is not the one that decided."""
-    _adds_up(figures(_scene(model, lots, stable=stable, rate=rate)))
+    _adds_up(figures(_scene(model, lots, **market)))
 
 
 def test_models_that_work_by_scenarios_show_them() -> None:
