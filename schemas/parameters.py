@@ -78,7 +78,19 @@ class LiquidationParameters(ParameterSet):
     close_all_notional: Annotated[float, Field(ge=0.0)] = 100.0
 
 
-class StandardParameters(ParameterSet):
+class AddOnParameters(ParameterSet):
+    """What both of our own models add: for an oracle that is not sure, and for positions that are large."""
+
+    # × the confidence ratio of the underlying's index price × the notional of all positions on it.
+    confidence_multiple: Multiple = 1.0
+    # The notional on an underlying, in the numeraire, that its market absorbs; one not named has no add-on.
+    market_depth: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
+    # The share of an account's notional that is added for each market depth beyond the first, and the most of it.
+    concentration_rate: Ratio = 0.05
+    concentration_cap: Ratio = 0.5
+
+
+class StandardParameters(AddOnParameters):
     """``tidegate-standard``: rates per position."""
 
     linear_initial: Ratio = 0.10
@@ -103,8 +115,24 @@ class StandardParameters(ParameterSet):
         return self
 
 
-class PortfolioParameters(ParameterSet):
-    """``tidegate-portfolio``: scenarios, contingencies and factors."""
+class OffsetGroup(ParameterSet):
+    """Underlyings whose losses offset each other, as far as their correlation under stress allows."""
+
+    underlyings: list[str] = Field(min_length=2)
+    # The least of any two of them, as measured; ``stress`` is taken off it.
+    correlation: Annotated[float, Field(gt=-1.0, lt=1.0)]
+    stress: Annotated[float, Field(ge=0.0, le=2.0)]
+
+    @model_validator(mode="after")
+    def _underlyings_differ(self) -> "OffsetGroup":
+        if len(set(self.underlyings)) < len(self.underlyings):
+            message = "an offset group must not name an underlying twice"
+            raise ValueError(message)
+        return self
+
+
+class PortfolioParameters(AddOnParameters):
+    """``tidegate-portfolio``: scenarios, contingencies, offsets and factors."""
 
     # (spot multiple, vol direction -1 | 0 | 1, weight of the scenario's loss)
     scenarios: list[tuple[Annotated[float, Field(gt=0.0, le=10.0)], Annotated[int, Field(ge=-1, le=1)], Ratio]] = Field(
@@ -130,6 +158,17 @@ class PortfolioParameters(ParameterSet):
     short_option_contingency: Ratio = 0.01
     maintenance_factor: Multiple = 1.0
     initial_factor: Multiple = 1.25
+    # Losses of underlyings that are in no group, or in different ones, are added.
+    offset_groups: list[OffsetGroup] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_group_each(self) -> "PortfolioParameters":
+        named = [underlying for group in self.offset_groups for underlying in group.underlyings]
+        twice = sorted({underlying for underlying in named if named.count(underlying) > 1})
+        if twice:
+            message = f"{twice[0]!r} is in two offset groups"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _initial_covers_maintenance(self) -> "PortfolioParameters":

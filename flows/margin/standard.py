@@ -5,7 +5,9 @@
    ``max(option_initial - out_of_the_money / S, option_initial_min)``, to maintain ``option_maintenance``; for a put
    the latter is at least that share of its mark, and initial is at least maintenance.
 3. A long option needs what its value does not lend: ``(1 - long_option_credit)`` × value.
-4. Nothing offsets anything; a requirement is a sum over positions of lots × a number per lot and side.
+4. Nothing offsets anything: a requirement is a sum over positions of lots × a number per lot and side, and over
+   underlyings of what concentration asks; confidence and concentration are those of ``flows.margin.add_ons``.
+5. Sums run in instrument order, then over underlyings in the order of the account's first instrument of each.
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Final
 import numpy as np
 from numba import njit
 
+from flows.margin.add_ons import concentration, confidence_charge, inverse_depths, notional
 from flows.margin.breakdown import Breakdown, Part, grouped
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
@@ -30,9 +33,23 @@ _SHORT_MAINTENANCE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class StandardTables:
-    """``per_lot`` (K, 4): initial and maintenance of a long lot, then of a short lot; numeraire, >= 0."""
+    """What an account's requirement reads.
+
+    Attributes
+    ----------
+    per_lot : (K, 4), initial and maintenance of a long lot, then of a short lot; numeraire, >= 0.
+    confidence_charge : (K,), what of all four is for confidence.
+    notional : (K,), of a lot, numeraire; group : (K,), the underlying.
+    inverse_depth : (U,), one over the depth of its market, per numeraire.
+    """
 
     per_lot: Float64Array
+    confidence_charge: Float64Array
+    notional: Float64Array
+    group: Int32Array
+    inverse_depth: Float64Array
+    concentration_rate: float
+    concentration_cap: float
 
 
 class StandardMargin:
@@ -43,16 +60,15 @@ class StandardMargin:
     def tables(self, columns: InstrumentColumns, parameters: StandardParameters) -> StandardTables:
         """Return the requirement per lot and side of every instrument."""
         per_lot = np.zeros((columns.count, 4))
-        _fill(columns, parameters, np.arange(columns.count), per_lot)
-        return StandardTables(per_lot)
+        members = np.arange(columns.count)
+        return _tables(columns, parameters, members, per_lot, np.zeros(columns.count), np.zeros(columns.count))
 
     def update(
         self, previous: StandardTables, columns: InstrumentColumns, parameters: StandardParameters, members: Int64Array
     ) -> StandardTables:
         """Return the tables with the rows of ``members`` anew."""
-        per_lot = previous.per_lot.copy()
-        _fill(columns, parameters, members, per_lot)
-        return StandardTables(per_lot)
+        per_lot, charge, size = (it.copy() for it in (previous.per_lot, previous.confidence_charge, previous.notional))
+        return _tables(columns, parameters, members, per_lot, charge, size)
 
     def requirements(
         self, tables: StandardTables, positions: PositionColumns, rows: Int64Array
@@ -64,13 +80,19 @@ class StandardMargin:
             tables.per_lot, positions.offset, positions.count, positions.instrument, positions.lots, rows,
             initial, maintenance,
         )  # fmt: skip
+        if tables.inverse_depth.any():
+            _add_concentration(
+                tables.notional, tables.group, tables.inverse_depth, tables.concentration_rate,
+                tables.concentration_cap, positions.offset, positions.count, positions.instrument, positions.lots,
+                rows, initial, maintenance,
+            )  # fmt: skip
         return initial, maintenance
 
     def breakdown(
         self, tables: StandardTables, parameters: StandardParameters, listings: Listings,  # noqa: ARG002 - in tables
         positions: PositionColumns, row: int,
     ) -> Breakdown:  # fmt: skip
-        """Return requirements by underlying and kind."""
+        """Return requirements by underlying and kind, and what is added by underlying."""
         kinds = {InstrumentKind.OPTION: "options", InstrumentKind.SPOT: "spot"}
         by_kind = grouped(
             positions, row,
@@ -79,15 +101,52 @@ class StandardMargin:
         parts = []
         for (name, underlying), held in by_kind.items():
             sums = [
-                sum(abs(lots) * float(tables.per_lot[i, side + (_SHORT_INITIAL if lots < 0 else _LONG_INITIAL)])
-                    for i, lots in held)
+                sum(
+                    abs(lots)
+                    * float(
+                        tables.per_lot[i, side + (_SHORT_INITIAL if lots < 0 else _LONG_INITIAL)]
+                        - tables.confidence_charge[i]
+                    )
+                    for i, lots in held
+                )
                 for side in range(2)
-            ]  # fmt: skip
+            ]
             parts.append(Part(name, underlying, *sums))
+        for underlying, held in grouped(positions, row, lambda i: listings.instruments[i].underlying).items():
+            charge = sum(abs(lots) * float(tables.confidence_charge[i]) for i, lots in held)
+            gross = sum(abs(lots) * float(tables.notional[i]) for i, lots in held)
+            depth = float(tables.inverse_depth[tables.group[held[0][0]]])
+            large = concentration(gross, depth, tables.concentration_rate, tables.concentration_cap)
+            named = (("confidence", charge), ("concentration", large))
+            parts += [Part(name, underlying, amount, amount) for name, amount in named if amount]
         return Breakdown(parts)
 
 
 MODEL = StandardMargin()
+
+
+def _tables(
+    columns: InstrumentColumns,
+    parameters: StandardParameters,
+    members: Int64Array,
+    per_lot: Float64Array,
+    charge: Float64Array,
+    size: Float64Array,
+) -> StandardTables:
+    """Return tables of these columns, after the rows of ``members`` are written into them."""
+    _fill(columns, parameters, members, per_lot)
+    charge[members] = confidence_charge(columns, parameters)[members]
+    size[members] = notional(columns)[members]
+    per_lot[members] += charge[members, None]
+    return StandardTables(
+        per_lot=per_lot,
+        confidence_charge=charge,
+        notional=size,
+        group=columns.underlying,
+        inverse_depth=inverse_depths(columns, parameters),
+        concentration_rate=parameters.concentration_rate,
+        concentration_cap=parameters.concentration_cap,
+    )
 
 
 def _fill(
@@ -148,7 +207,7 @@ def _per_lot(
             out[i, _SHORT_MAINTENANCE] = maintenance
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def _requirements(
     per_lot: Float64Array,
     offset: Int64Array,
@@ -160,14 +219,53 @@ def _requirements(
     maintenance: Float64Array,
 ) -> None:
     for n in range(rows.shape[0]):
-        row = rows[n]
+        row = np.uint64(rows[n])
         total_initial = 0.0
         total_maintenance = 0.0
-        for p in range(offset[row], offset[row] + count[row]):
-            i = instrument[p]
+        p = np.uint64(offset[row])
+        end = p + np.uint64(count[row])
+        while p < end:
+            i = np.uint64(instrument[p])
             size = float(abs(lots[p]))
-            side = _SHORT_INITIAL if lots[p] < 0 else _LONG_INITIAL
+            side = np.uint64(_SHORT_INITIAL if lots[p] < 0 else _LONG_INITIAL)
             total_initial += size * per_lot[i, side]
-            total_maintenance += size * per_lot[i, side + 1]
+            total_maintenance += size * per_lot[i, side + np.uint64(1)]
+            p += np.uint64(1)
         initial[n] = total_initial
         maintenance[n] = total_maintenance
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _add_concentration(
+    notional: Float64Array,
+    group: Int32Array,
+    inverse_depth: Float64Array,
+    concentration_rate: float,
+    concentration_cap: float,
+    offset: Int64Array,
+    count: Int64Array,
+    instrument: UInt32Array,
+    lots: Int64Array,
+    rows: Int64Array,
+    initial: Float64Array,
+    maintenance: Float64Array,
+) -> None:
+    underlyings = inverse_depth.shape[0]
+    gross, held, held_by = np.empty(underlyings), np.empty(underlyings, np.int64), np.full(underlyings, -1)
+    for n in range(rows.shape[0]):
+        row = rows[n]
+        groups = 0
+        for p in range(offset[row], offset[row] + count[row]):
+            i = instrument[p]
+            g = group[i]
+            if held_by[g] != n:
+                held_by[g] = n
+                held[groups] = g
+                groups += 1
+                gross[g] = 0.0
+            gross[g] += float(abs(lots[p])) * notional[i]
+        for k in range(groups):
+            g = held[k]
+            add_on = concentration(gross[g], inverse_depth[g], concentration_rate, concentration_cap)
+            initial[n] += add_on
+            maintenance[n] += add_on

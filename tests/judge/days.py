@@ -83,9 +83,26 @@ CHANGED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("oracle", {"confidence_ratio_max": 0.02, "price_age_ns_max": 30 * MINUTE_NS}),
     ("oracle", {}),
     ("tidegate-standard", {"long_option_credit": 0.5, "linear_rates": {"BTC": [0.2, 0.1]}}),
+    (
+        "tidegate-standard",
+        {"confidence_multiple": 3.0, "market_depth": {"BTC": 5_000.0, "ETH": 2_000.0}, "concentration_cap": 0.1},
+    ),
     ("tidegate-portfolio", {"scenarios": [[0.8, 1, 1.0], [1.2, -1, 0.9]], "initial_factor": 2.0}),
     ("derive-srm", {"markets": {"BTC": {"spot_weight": 0.5, "spot_confidence_threshold": 1.0}}, "peg_factor": 10.0}),
     ("derive-pmrm2", {"confidence_band": 0.01, "collateral": {"BTC": {"maintenance_haircut": 0.2, "follows": "BTC"}}}),
+    # More scenarios than a block of a table's rows holds.
+    (
+        "tidegate-portfolio",
+        {"scenarios": [[0.7 + 0.02 * place, place % 3 - 1, 1.0] for place in range(31)], "market_depth": {"BTC": 9e3}},
+    ),
+    (
+        "tidegate-portfolio",
+        {
+            "offset_groups": [{"underlyings": ["BTC", "ETH", "XRP"], "correlation": 0.9, "stress": 0.2}],
+            "market_depth": {"ETH": 4_000.0},
+            "confidence_multiple": 2.0,
+        },
+    ),
 )
 KINDS: Final = (
     *["price"] * 4, *["other price"] * 2, "dollar", "ether", "forward", "smile", "points", "mark", "mark of future",

@@ -1,13 +1,15 @@
 """Requirements, judged plainly: one account, one position after the other.
 
 1. ``tidegate-standard``: a rate of notional for each position by itself.
-2. ``tidegate-portfolio``: for each underlying the worst of its scenarios, and contingencies; factors on the sum.
+2. ``tidegate-portfolio``: for each underlying the worst of its scenarios, and contingencies; underlyings of an offset
+   group give back a part of what they would lose less together; factors on the sum.
+3. Both: what the confidence of an underlying's price may cost, and what is large against the depth of its market.
 """
 
 from math import exp, sqrt
 from typing import cast
 
-from schemas.parameters import PortfolioParameters, StandardParameters
+from schemas.parameters import AddOnParameters, PortfolioParameters, StandardParameters
 from tests.judge import derive
 from tests.judge.derive import MARGINS_COLLATERAL
 from tests.judge.market import Instrument, Market, Worth, black76, lot_value
@@ -57,7 +59,24 @@ def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:
         )
         initial += abs(positions[index]) * of_initial
         maintenance += abs(positions[index]) * of_maintenance
-    return initial, maintenance
+    added = sum(add_ons(market, parameters, positions).values())
+    return initial + added, maintenance + added
+
+
+def add_ons(market: Market, parameters: AddOnParameters, positions: dict[int, int]) -> dict[str, float]:
+    """Return what confidence and concentration ask of each underlying."""
+    gross: dict[str, float] = {}
+    for index, lots in positions.items():
+        it = market.instruments[index]
+        if it.kind != "spot":
+            gross[it.underlying] = gross.get(it.underlying, 0.0) + abs(lots) * market.worth[index].notional
+    asked = {}
+    for underlying, notional in gross.items():
+        asked[underlying] = parameters.confidence_multiple * market.feed(underlying).confidence * notional
+        if (depth := parameters.market_depth.get(underlying)) is not None and notional > depth:
+            beyond = parameters.concentration_rate * (notional / depth - 1.0)
+            asked[underlying] += min(beyond, parameters.concentration_cap) * notional
+    return asked
 
 
 def _standard_per_lot(
@@ -84,7 +103,7 @@ def _standard_per_lot(
 
 
 def portfolio(market: Market, positions: dict[int, int]) -> tuple[float, float]:
-    """Return scenario losses by underlying, never netted between them, with contingencies."""
+    """Return scenario losses by underlying, less what offset groups allow, with contingencies and add-ons."""
     parameters = cast(PortfolioParameters, market.parameters["tidegate-portfolio"])
     losses: dict[str, list[float]] = {}
     contingencies = 0.0
@@ -98,6 +117,13 @@ def portfolio(market: Market, positions: dict[int, int]) -> tuple[float, float]:
         elif it.kind != "spot":
             contingencies += abs(lots) * worth.notional * parameters.linear_contingency
     base = contingencies + sum(max(0.0, *sums) for sums in losses.values())
+    base += sum(add_ons(market, parameters, positions).values())
+    for group in parameters.offset_groups:
+        inside = [sums for underlying, sums in losses.items() if underlying in group.underlyings]
+        apart = sum(max(0.0, *sums) for sums in inside)
+        together = max(0.0, *(sum(scenario) for scenario in zip(*inside, strict=True))) if inside else 0.0
+        if (correlation := group.correlation - group.stress) > 0.0:
+            base -= (1.0 - sqrt((1.0 - correlation) / 2.0)) * (apart - together)
     return base * parameters.initial_factor, base * parameters.maintenance_factor
 
 

@@ -6,6 +6,7 @@ import pytest
 from flows.margin.portfolio import MODEL
 from flows.market.instant import Instant
 from flows.market.step import Market
+from schemas.failures import Refused
 from schemas.instruments import InstrumentKind
 from schemas.ledger import ParametersRecord
 from tests.flows.margin.builders import a_book, a_market
@@ -26,7 +27,7 @@ def _perpetuals(market: Market) -> dict[str, int]:
     }
 
 
-def _only(*scenarios: tuple[float, int, float], **changes: float) -> ParametersRecord:
+def _only(*scenarios: tuple[float, int, float], **changes: object) -> ParametersRecord:
     return some_parameters(
         "tidegate-portfolio",
         **{"scenarios": list(scenarios), "linear_contingency": 0.0, "short_option_contingency": 0.0, **changes},
@@ -93,12 +94,49 @@ def test_factors_separate_initial_from_maintenance() -> None:
     assert (initial[0], maintenance[0]) == pytest.approx((1.5 * 4.95, 0.8 * 4.95))
 
 
-def test_tables_are_aligned_and_padded() -> None:
+def test_rows_are_aligned_and_padded() -> None:
     """Vector loads of a row must not straddle cache lines; padding must never be a scenario."""
     _, instant = a_market()
 
     table = instant.margin_tables["tidegate-portfolio"]
 
-    assert table.profit.ctypes.data % 64 == 0
-    assert table.profit.shape[1] % 8 == 0
-    assert not table.profit[:, 24:].any()
+    assert table.rows.ctypes.data % 64 == 0
+    assert table.rows.shape[1] == 32
+    assert table.profit.shape[1] == table.scenario_count == 24
+    assert not table.rows[:, 24:28].any()
+
+
+def _hedged(correlation: float, stress: float, names: tuple[str, ...] = ("BTC", "ETH")) -> float:
+    group = {"underlyings": list(names), "correlation": correlation, "stress": stress}
+    market, instant = a_market(_only((0.9, 0, 1.0), (1.1, 0, 1.0), offset_groups=[group]))
+    places = _perpetuals(market)
+    # Long 3,000 of one and short 3,000 of the other: apart they lose 300 and 300, together nothing.
+    return _base(instant, {places["BTC-linear"]: 60, places["ETH-linear"]: -1_000}) / 0.99
+
+
+def test_a_group_offsets_what_its_stressed_correlation_allows() -> None:
+    """F = 1 - sqrt((1 - 0.82) / 2) = 0.7, so that 0.3 × 600 is left; and 0.5 of it at a correlation of a half."""
+    assert _hedged(0.9, 0.08) == pytest.approx(0.3 * 600.0)
+    assert _hedged(0.9, 0.4) == pytest.approx(0.5 * 600.0)
+
+
+def test_what_stress_takes_away_offsets_nothing() -> None:
+    """The control: without a correlation that is left, or in no common group, losses are added."""
+    assert _hedged(0.3, 0.3) == pytest.approx(600.0)
+    assert _hedged(0.3, 1.5) == pytest.approx(600.0)
+    assert _hedged(0.9, 0.0, ("BTC", "XRP")) == pytest.approx(600.0)
+
+
+@pytest.mark.parametrize(("groups", "fault"), [
+    ([{"underlyings": ["BTC"], "correlation": 0.5, "stress": 0.1}], "at least 2"),
+    ([{"underlyings": ["BTC", "BTC"], "correlation": 0.5, "stress": 0.1}], "twice"),
+    ([{"underlyings": ["BTC", "ETH"], "correlation": 1.0, "stress": 0.1}], "less than 1"),
+    ([{"underlyings": ["BTC", "ETH"], "correlation": -1.0, "stress": 0.1}], "greater than -1"),
+    ([{"underlyings": ["BTC", "ETH"], "correlation": 0.5, "stress": -0.1}], "greater than or equal to 0"),
+    ([{"underlyings": [a, b], "correlation": 0.5, "stress": 0.1} for a, b in (("BTC", "ETH"), ("SOL", "BTC"))],
+     "two offset groups"),
+])  # fmt: skip
+def test_groups_that_say_nothing_are_refused(groups: list[dict[str, object]], fault: str) -> None:
+    """A bad set leaves the one before in force; the message names what is wrong."""
+    with pytest.raises(Refused, match=fault):
+        _only((0.9, 0, 1.0), offset_groups=groups)

@@ -204,7 +204,10 @@ def _evaluation(events: list[Event]) -> Any:
 
 @pytest.mark.parametrize(("told_first", "accepted"), [(True, False), (False, True)])
 def test_a_withdrawal_is_decided_with_the_orders_of_its_place(told_first: bool, accepted: bool) -> None:
-    """Fails where the order within a frame is lost: 1.2 BTC need 6,000 of the 8,000 that count."""
+    """Fails where the order within a frame is lost: 1.2 BTC need 6,006 of the 8,000 that count.
+
+    6,000 are a tenth of their notional, and 6 are the confidence of a price that is sure to 5 in 50,000.
+    """
     order = open_orders("1.2", time_ns=LATER + (0 if told_first else 2))
     request = a_withdrawal("5000", time_ns=LATER + 1)
 
@@ -212,7 +215,7 @@ def test_a_withdrawal_is_decided_with_the_orders_of_its_place(told_first: bool, 
 
     kind = ResultKind.WITHDRAWAL_ACCEPTED if accepted else ResultKind.WITHDRAWAL_REFUSED
     assert published.of(kind).shape[0] == 1
-    assert published.of(kind)["initial_margin"].tolist() == [6_000.0 if told_first else 0.0]
+    assert published.of(kind)["initial_margin"].tolist() == [6_006.0 if told_first else 0.0]
 
 
 @pytest.mark.parametrize("ordered", [True, False])

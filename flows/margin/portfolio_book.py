@@ -1,0 +1,169 @@
+"""``tidegate-portfolio`` over whole books: what the accounts of any rows need, from the tables of an instant.
+
+1. An account on one underlying is summed in registers, and that is all: a position costs one load of a table row.
+2. Any other account's sums wait in memory while positions on another underlying follow. Both give the same bits where
+   both apply: the same operations in the same order.
+3. Nothing depends on which rows are asked for together, and nothing is allocated for an account.
+"""
+
+import numpy as np
+from numba import njit
+
+from flows.margin.add_ons import concentration
+from flows.margin.model import Float64Array, Int64Array, UInt32Array
+from flows.margin.scenario_sums import (
+    LANES,
+    LONG,
+    NOTIONAL,
+    SHORT,
+    add_position,
+    kept,
+    no_sums,
+    plus,
+    put,
+    term,
+    worst,
+)
+from flows.market.columns import Int32Array
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def of_one_underlying(
+    table: Float64Array,
+    group: Int32Array,
+    inverse_depth: Float64Array,
+    concentration_rate: float,
+    concentration_cap: float,
+    initial_factor: float,
+    maintenance_factor: float,
+    offset: Int64Array,
+    count: Int64Array,
+    instrument: UInt32Array,
+    lots: Int64Array,
+    rows: Int64Array,
+    initial: Float64Array,
+    maintenance: Float64Array,
+    others: Int64Array,
+) -> int:
+    """Write what accounts on one underlying need; put the places of others aside, and return how many they are.
+
+    A row has one block. A position costs one load of a row, and nothing leaves the registers.
+    """
+    flat = table.reshape(-1)
+    aside = 0
+    for n in range(rows.shape[0]):
+        row = np.uint64(rows[n])
+        p = np.uint64(offset[row])
+        end = p + np.uint64(count[row])
+        total = 0.0
+        if p < end:
+            g = group[np.uint64(instrument[p])]
+            sums = no_sums()
+            while p < end:
+                i = np.uint64(instrument[p])
+                if group[i] != g:
+                    break
+                sums = add_position(float(lots[p]), flat, i * np.uint64(LANES), sums)
+                p += np.uint64(1)
+            if p < end:
+                others[aside] = n
+                aside += 1
+            total = term(sums, LONG) + term(sums, SHORT)
+            total += concentration(
+                term(sums, NOTIONAL), inverse_depth[np.uint64(g)], concentration_rate, concentration_cap
+            )
+            total -= worst(sums)
+        initial[n] = total * initial_factor
+        maintenance[n] = total * maintenance_factor
+    return aside
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def of_several_underlyings(
+    table: Float64Array,
+    group: Int32Array,
+    offset_group: Int64Array,
+    offset_share: Float64Array,
+    inverse_depth: Float64Array,
+    concentration_rate: float,
+    concentration_cap: float,
+    initial_factor: float,
+    maintenance_factor: float,
+    offset: Int64Array,
+    count: Int64Array,
+    instrument: UInt32Array,
+    lots: Int64Array,
+    rows: Int64Array,
+    places: Int64Array,
+    initial: Float64Array,
+    maintenance: Float64Array,
+) -> None:
+    """Write what the accounts of ``rows[places]`` need, whatever they are made of.
+
+    Sums stay in registers while position follows position on one underlying, and wait in memory else.
+    """
+    flat, width, lanes = table.reshape(-1), np.uint64(table.shape[1]), np.uint64(LANES)
+    underlyings, offsets = offset_group.shape[0], offset_share.shape[0]
+    waiting, held, held_by = np.empty(underlyings * width), np.empty(underlyings, np.int64), np.full(underlyings, -1)
+    joint, apart, joined_by = np.empty(offsets * width), np.empty(offsets), np.full(offsets, -1)
+    for place in range(places.shape[0]):
+        n = places[place]
+        row = np.uint64(rows[n])
+        p = np.uint64(offset[row])
+        end = p + np.uint64(count[row])
+        groups = 0
+        while p < end:
+            g = group[np.uint64(instrument[p])]
+            at = np.uint64(g)
+            fresh = held_by[at] != n
+            if fresh:
+                held_by[at] = n
+                held[groups] = g
+                groups += 1
+            first = p
+            block = np.uint64(0)
+            while block < width:
+                start = at * width + block
+                sums = no_sums() if fresh else kept(waiting, start)
+                p = first
+                while p < end:
+                    i = np.uint64(instrument[p])
+                    if group[i] != g:
+                        break
+                    sums = add_position(float(lots[p]), flat, i * width + block, sums)
+                    p += np.uint64(1)
+                put(sums, waiting, start)
+                block += lanes
+        total = 0.0
+        for k in range(groups):
+            at = np.uint64(held[k])
+            c = offset_group[at]
+            least = 0.0
+            block = np.uint64(0)
+            while block < width:
+                sums = kept(waiting, at * width + block)
+                least = min(least, worst(sums))
+                if c >= 0:
+                    start = np.uint64(c) * width + block
+                    put(sums if joined_by[c] != n else plus(sums, joint, start), joint, start)
+                block += lanes
+            start = at * width
+            total += waiting[start + np.uint64(LONG)] + waiting[start + np.uint64(SHORT)]
+            total += concentration(
+                waiting[start + np.uint64(NOTIONAL)], inverse_depth[at], concentration_rate, concentration_cap
+            )
+            if c < 0:
+                total -= least
+            else:
+                apart[c] = -least if joined_by[c] != n else apart[c] - least
+                joined_by[c] = n
+        for c in range(offsets):
+            if joined_by[c] == n:
+                together = 0.0
+                block = np.uint64(0)
+                while block < width:
+                    together = max(together, -worst(kept(joint, np.uint64(c) * width + block)))
+                    block += lanes
+                total += apart[c] - offset_share[c] * (apart[c] - together)
+        initial[n] = total * initial_factor
+        maintenance[n] = total * maintenance_factor
