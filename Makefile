@@ -3,7 +3,8 @@
 #   make demo    the whole pipeline on a synthetic crash day, offline once installed
 #   make test    all tests
 #   make lint    formatting, ruff, mypy, import rules
-#   make bench   throughput beside the cost of decoding alone; an instant of 100,000 accounts; pricing beside its peers
+#   make bench   throughput beside the cost of decoding alone; an instant of 100,000 accounts; a re-margin of 1,000,000 and
+#                pricing beside their peers
 #                (PEERS=PYTHON: an interpreter that has QuantLib, fast_vollib and py_vollib_vectorized)
 #   make lock    resolve requirements.lock again (needs the network)
 
@@ -38,6 +39,7 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.throughput $(ARGS)
 	$(BIN)/python -m tests.bench.accounts
+	$(BIN)/python -m tests.bench.margin
 	$(BIN)/python -m tests.bench.pricing $(if $(PEERS),--peers $(PEERS))
 
 lint: $(INSTALLED)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from flows.margin.add_ons import concentration
+from flows.margin.fetching import AHEAD, fetch
 from flows.margin.model import Float64Array, Int64Array, UInt32Array
 from flows.margin.scenario_sums import (
     LANES,
@@ -51,7 +52,14 @@ def of_one_underlying(
     """
     flat = table.reshape(-1)
     aside = 0
+    last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
+        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
+        fetch(instrument, ahead)
+        fetch(lots, ahead)
+        fetch(lots, ahead + 8)
+        fetch(lots, ahead + 16)
+        fetch(instrument, ahead + 16)
         row = np.uint64(rows[n])
         p = np.uint64(offset[row])
         end = p + np.uint64(count[row])
@@ -106,7 +114,14 @@ def of_several_underlyings(
     underlyings, offsets = offset_group.shape[0], offset_share.shape[0]
     waiting, held, held_by = np.empty(underlyings * width), np.empty(underlyings, np.int64), np.full(underlyings, -1)
     joint, apart, joined_by = np.empty(offsets * width), np.empty(offsets), np.full(offsets, -1)
+    last = places.shape[0] - 1
     for place in range(places.shape[0]):
+        ahead = offset[np.uint64(rows[np.uint64(places[min(place + AHEAD, last)])])]
+        fetch(instrument, ahead)
+        fetch(lots, ahead)
+        fetch(lots, ahead + 8)
+        fetch(lots, ahead + 16)
+        fetch(instrument, ahead + 16)
         n = places[place]
         row = np.uint64(rows[n])
         p = np.uint64(offset[row])

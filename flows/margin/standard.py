@@ -18,6 +18,7 @@ from numba import njit
 
 from flows.margin.add_ons import concentration, confidence_charge, inverse_depths, notional
 from flows.margin.breakdown import Breakdown, Part, grouped
+from flows.margin.fetching import AHEAD, fetch
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.market.listings import Listings
@@ -218,7 +219,14 @@ def _requirements(
     initial: Float64Array,
     maintenance: Float64Array,
 ) -> None:
+    last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
+        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
+        fetch(instrument, ahead)
+        fetch(lots, ahead)
+        fetch(lots, ahead + 8)
+        fetch(lots, ahead + 16)
+        fetch(instrument, ahead + 16)
         row = np.uint64(rows[n])
         total_initial = 0.0
         total_maintenance = 0.0

@@ -12,13 +12,10 @@ import argparse
 import ctypes
 import json
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -31,10 +28,10 @@ from scipy.special import ndtr
 from flows.calibration.implied_vol import implied_vols
 from flows.pricing import polynomials
 from flows.pricing.black76 import black76, black76_price
+from tests.bench.timing import MEMORY_KEPT, keep_freed_memory, medians, processor
 
 COUNT: Final = 500 * 27
 _ROUNDS: Final = 41
-_MEMORY_KEPT: Final = 1 << 28
 _GCC: Final = shutil.which("gcc")
 _HERE: Final = Path(__file__).resolve().parent
 Float64Array = npt.NDArray[np.float64]
@@ -46,11 +43,11 @@ def main(peers: str) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     columns, quotes = _options(), _quotes()
     print(
-        f"{COUNT:,} options, one core of {_processor()}; numpy {version('numpy')}, scipy {version('scipy')}, "
+        f"{COUNT:,} options, one core of {processor()}; numpy {version('numpy')}, scipy {version('scipy')}, "
         f"numba {version('numba')}, {_gcc_version()}; medians of {_ROUNDS} rounds"
     )
     as_it_comes = _medians({"numpy + scipy ndtr, as it comes": lambda: numpy_greeks(**columns)})
-    _keep_freed_memory()
+    keep_freed_memory()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as place:
         engines: dict[str, Callable[[], object]] = {
             "tidegate": lambda: black76(**columns),
@@ -108,14 +105,6 @@ def numpy_greeks(
         -density * d2 / implied_vol,
         vega * d1 * d2 / implied_vol,
     )
-
-
-def _keep_freed_memory() -> None:
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        trim_threshold, mmap_threshold = -1, -3
-        library.mallopt(trim_threshold, _MEMORY_KEPT)
-        library.mallopt(mmap_threshold, _MEMORY_KEPT)
 
 
 def _options() -> Columns:
@@ -205,17 +194,7 @@ def _call(library: ctypes.CDLL, columns: Columns) -> Callable[[], object]:
 
 
 def _medians(engines: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return processor seconds of one call, the engines taking turns."""
-    taken: dict[str, list[float]] = {name: [] for name in engines}
-    for engine in engines.values():
-        engine()
-    for _ in range(_ROUNDS):
-        for name, engine in engines.items():
-            started = time.process_time()
-            for _ in range(4):
-                engine()
-            taken[name].append((time.process_time() - started) / 4)
-    return {name: statistics.median(times) for name, times in taken.items()}
+    return medians(engines, rounds=_ROUNDS, calls=4)
 
 
 def _peers(python: str, place: Path, columns: Columns, quotes: Columns) -> dict[str, dict[str, Any]]:
@@ -230,7 +209,7 @@ def _peers(python: str, place: Path, columns: Columns, quotes: Columns) -> dict[
         check=True,
         env={
             **os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1",
-            "MALLOC_TRIM_THRESHOLD_": str(_MEMORY_KEPT), "MALLOC_MMAP_THRESHOLD_": str(_MEMORY_KEPT),
+            "MALLOC_TRIM_THRESHOLD_": str(MEMORY_KEPT), "MALLOC_MMAP_THRESHOLD_": str(MEMORY_KEPT),
         },
     )  # fmt: skip
     found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
@@ -250,13 +229,6 @@ def _gcc_version() -> str:
 def _print(name: str, seconds: float, own: float) -> None:
     ratio = "" if seconds == own else f"   tidegate is {seconds / own:,.2f} times as fast"
     print(f"  {name:58}{1e-6 / seconds:>10,.2f} M/s{ratio}")
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":
