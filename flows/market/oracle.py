@@ -112,6 +112,25 @@ def median(values: Sequence[float]) -> float:
     return ordered[half] if count % 2 else 0.5 * (ordered[half - 1] + ordered[half])
 
 
+@dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """How a feed stands: for reports and tables.
+
+    ``price`` is the latest usable one (0.0 before any); ``sources`` count in it, ``sources_known`` have ever
+    published; ``age_ns`` is that of the newest observation at the last frame; ``refused`` counts observations that
+    were out of order or from the future.
+    """
+
+    feed: str
+    usable: bool
+    price: float
+    confidence: float
+    sources: int
+    sources_known: int
+    age_ns: int
+    refused: int
+
+
 class Feed:
     """The observations of one feed and their aggregate as it was last taken.
 
@@ -174,6 +193,19 @@ class Feed:
         elif observations:
             self.state = STALE
         return before != (self.state, self.last_price, self.last_confidence)
+
+    def status(self, now_ns: int) -> FeedStatus:
+        """Return how the feed stands, last aggregated as it was, at ``now_ns``."""
+        return FeedStatus(
+            feed=self.name,
+            usable=self.state == FRESH,
+            price=self.last_price,
+            confidence=self.aggregate.confidence,
+            sources=self.aggregate.sources,
+            sources_known=len(self.observations),
+            age_ns=now_ns - max((it.publish_time_ns for it in self.observations.values()), default=0),
+            refused=self.refused,
+        )
 
 
 def _judged(price: float, confidence: float, sources: int, fresh: int, parameters: OracleParameters) -> Aggregate:

@@ -11,8 +11,6 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Final, cast
 
 import msgspec
@@ -21,6 +19,16 @@ import numpy.typing as npt
 
 from flows.margin.model import IncrementalMarginModel, MarginModel
 from flows.margin.registry import margin_models, parameter_sets
+from flows.market.checkpoint import (
+    ExactRatio,
+    ExpiryState,
+    FeedState,
+    MarketState,
+    packed_accounts,
+    seal,
+    unpacked_accounts,
+    unseal,
+)
 from flows.market.columns import (
     DECIDABLE,
     FORWARD,
@@ -37,13 +45,12 @@ from flows.market.funding import Funding
 from flows.market.haircuts import Haircuts
 from flows.market.instant import CashPerLot, Instant
 from flows.market.listings import Listings
-from flows.market.oracle import NEVER, Feed, median
+from flows.market.marks import Marks
+from flows.market.oracle import NEVER, Feed, FeedStatus
 from flows.market.payments import settlement_units
 from flows.market.surface import Expiry, implied_vols
 from flows.market.valuation import price
-from flows.market.volatility import Volatility
 from flows.pricing.kinds import OPTION, PERPETUAL
-from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.ledger import (
     RULES_VERSION,
     AccountRecord,
@@ -52,7 +59,6 @@ from schemas.ledger import (
     Frame,
     FrameKind,
     FundingRecord,
-    Genesis,
     GenesisRecord,
     HaltRecord,
     InstrumentRecord,
@@ -78,67 +84,8 @@ from schemas.parameters import (
 
 Int64Array = npt.NDArray[np.int64]
 
-_VERSION: Final = 2
 _NUMERAIRE: Final = "USD"
-_ARRAY_HEAD: Final = b"\xdd"  # MessagePack: an array whose length is the next four bytes
 _encoder = msgspec.msgpack.Encoder()
-
-
-@dataclass(frozen=True, slots=True)
-class FeedStatus:
-    """How a feed stands: for reports and tables.
-
-    ``price`` is the latest usable one (0.0 before any); ``sources`` count in it, ``sources_known`` have ever
-    published; ``age_ns`` is that of the newest observation at the last frame; ``refused`` counts observations that
-    were out of order or from the future.
-    """
-
-    feed: str
-    usable: bool
-    price: float
-    confidence: float
-    sources: int
-    sources_known: int
-    age_ns: int
-    refused: int
-
-
-class _FeedState(msgspec.Struct, array_like=True):
-    name: str
-    last_price: float
-    last_confidence: float
-    refused: int
-    observations: list[PriceRecord]
-
-
-class _ExpiryState(msgspec.Struct, array_like=True):
-    underlying: str
-    expiry_ns: int
-    forward: ForwardRecord | None
-    ratio: float
-    smile: SviRecord | VolPointsRecord | None
-
-
-class _State(msgspec.Struct, array_like=True):
-    """Everything that no other part of this state determines."""
-
-    number: int
-    time_ns: int
-    genesis: Genesis | None
-    assets: list[AssetRecord]
-    instruments: list[InstrumentRecord]
-    accounts: bytes  # a MessagePack array of account records
-    halted: list[int]
-    parameters: dict[str, str]
-    feeds: list[_FeedState]
-    expiries: list[_ExpiryState]
-    rates: list[RateRecord]
-    marks: list[MarkRecord]
-    settled: list[int]
-    funding_owed: list[tuple[int, str, str, int]]
-    funding_residual: list[tuple[int, str, str]]
-    volatility: list[Volatility]
-    priced_at_ns: list[int]
 
 
 class Market:
@@ -165,8 +112,7 @@ class Market:
         self._feeds: dict[str, Feed] = {}
         self._expiries: dict[tuple[str, int], Expiry] = {}
         self._rates: dict[str, RateRecord] = {}
-        self._marks: dict[int, dict[str, MarkRecord]] = {}
-        self._mark_deadlines: dict[int, int] = {}
+        self._marks = Marks()
         self._funding = Funding()
         self._decimals: list[int] = []  # by instrument, of its settlement asset
         self._instrument_records: list[InstrumentRecord] = []
@@ -201,7 +147,7 @@ class Market:
             SviRecord: self._apply_smile,
             VolPointsRecord: self._apply_smile,
             RateRecord: self._apply_rate,
-            MarkRecord: self._apply_mark,
+            MarkRecord: self._marks.observe,
             FundingRecord: self._apply_funding,
             SettlementRecord: self._apply_settlement,
         }
@@ -213,7 +159,6 @@ class Market:
         self._listed = False
         self._dirty_feeds: list[Feed] = []
         self._dirty_expiries: list[Expiry] = []
-        self._dirty_marks: list[int] = []
         self._dirty_underlyings: dict[int, None] = {}
         self._dirty_alone: list[int] = []
         self._dirty_assets: list[int] = []
@@ -245,7 +190,7 @@ class Market:
             self._refresh_feeds(now)
         if self._dirty_expiries:
             self._refresh_expiries(now)
-        if self._dirty_marks:
+        if self._marks.dirty:
             self._refresh_marks(now)
         if scanned:
             self._deadline_ns = self._next_deadline()
@@ -483,7 +428,7 @@ class Market:
                 self._mark_feed(feed)
             for expiry in self._expiries.values():
                 self._mark_expiry(expiry)
-            self._dirty_marks.extend(self._marks)
+            self._marks.mark_all()
         elif isinstance(parameters, CollateralParameters):
             self._collateral = parameters
             self._reset_haircuts()
@@ -518,13 +463,6 @@ class Market:
         """Return the rate of a quote currency, else the numeraire's, else 0."""
         record = self._rates.get(quote) or self._rates.get(self._numeraire)
         return 0.0 if record is None else record.rate
-
-    def _apply_mark(self, record: MarkRecord) -> None:
-        marks = self._marks.setdefault(record.instrument, {})
-        before = marks.get(record.source)
-        if before is None or record.event_time_ns >= before.event_time_ns:
-            marks[record.source] = record
-            self._dirty_marks.append(record.instrument)
 
     def _apply_funding(self, record: FundingRecord) -> None:
         if self.columns.kind[record.instrument] == PERPETUAL:
@@ -578,15 +516,13 @@ class Market:
         for expiry in self._expiries.values():
             if self._expiry_deadline(expiry) <= now_ns:
                 self._mark_expiry(expiry)
-        for instrument, deadline in self._mark_deadlines.items():
-            if deadline <= now_ns:
-                self._dirty_marks.append(instrument)
+        self._marks.mark_aged(now_ns)
 
     def _next_deadline(self) -> int:
         return min(
             min((feed.deadline_ns for feed in self._feeds.values()), default=NEVER),
             min((self._expiry_deadline(expiry) for expiry in self._expiries.values()), default=NEVER),
-            min(self._mark_deadlines.values(), default=NEVER),
+            self._marks.deadline_ns,
         )
 
     def _expiry_deadline(self, expiry: Expiry) -> int:
@@ -666,39 +602,22 @@ class Market:
 
     def _refresh_marks(self, now_ns: int) -> None:
         columns = self.columns
-        age = self._oracle.mark_age_ns_max
-        for instrument in self._dirty_marks:
-            fresh = [mark for mark in self._marks[instrument].values() if now_ns - mark.event_time_ns <= age]
-            deadline = min((mark.event_time_ns for mark in fresh), default=NEVER - age - 1) + age + 1
-            self._mark_deadlines[instrument] = deadline
-            self._deadline_ns = min(self._deadline_ns, deadline)
-            mark = median([mark.price for mark in fresh]) if fresh else np.nan
+        for instrument, mark in self._marks.refreshed(now_ns, self._oracle.mark_age_ns_max):
             before = columns.venue_mark[instrument]
-            if mark == before or (not fresh and np.isnan(before)):
+            if mark == before or (np.isnan(mark) and np.isnan(before)):
                 continue
             columns.venue_mark[instrument] = mark
             if columns.kind[instrument] == PERPETUAL:
                 self._dirty_alone.append(instrument)
             else:
                 self._mark_underlying(int(columns.underlying[instrument]))
+        self._deadline_ns = min(self._deadline_ns, self._marks.deadline_ns)
 
     # -- reports -----------------------------------------------------------------------------------------------------
 
     def feed_status(self) -> list[FeedStatus]:
         """Return how every feed stands at the last frame, in order of name."""
-        return [
-            FeedStatus(
-                feed=feed.name,
-                usable=feed.state == FRESH,
-                price=feed.last_price,
-                confidence=feed.aggregate.confidence,
-                sources=feed.aggregate.sources,
-                sources_known=len(feed.observations),
-                age_ns=self._time_ns - max((it.publish_time_ns for it in feed.observations.values()), default=0),
-                refused=feed.refused,
-            )
-            for _, feed in sorted(self._feeds.items())
-        ]
+        return [feed.status(self._time_ns) for _, feed in sorted(self._feeds.items())]
 
     def parameters(self, name: str) -> ParameterSet:
         """Return the parameter set in force; KeyError where the name is not one."""
@@ -708,35 +627,32 @@ class Market:
 
     def checkpoint(self) -> bytes:
         """Return everything from which ``restore`` continues, sealed."""
-        state = _State(
+        state = MarketState(
             number=self._number,
             time_ns=self._time_ns,
             genesis=self.listings.genesis,
             assets=[AssetRecord(it.index, it.asset, it.decimals) for it in self.listings.assets],
             instruments=self._instrument_records,
-            accounts=_ARRAY_HEAD + len(self.listings.accounts).to_bytes(4, "big") + self._account_records,
+            accounts=packed_accounts(len(self.listings.accounts), self._account_records),
             halted=sorted(self.halted),
             parameters={name: it.model_dump_json() for name, it in self._parameters.items()},
             feeds=[
-                _FeedState(it.name, it.last_price, it.last_confidence, it.refused, list(it.observations.values()))
+                FeedState(it.name, it.last_price, it.last_confidence, it.refused, list(it.observations.values()))
                 for it in self._feeds.values()
             ],
             expiries=[
-                _ExpiryState(it.underlying, it.expiry_ns, it.forward, it.ratio, it.smile)
+                ExpiryState(it.underlying, it.expiry_ns, it.forward, it.ratio, it.smile)
                 for it in self._expiries.values()
             ],
             rates=list(self._rates.values()),
-            marks=[mark for marks in self._marks.values() for mark in marks.values()],
+            marks=list(self._marks.records()),
             settled=np.flatnonzero(self.columns.settled).tolist(),
-            funding_owed=[
-                (i, str(rate.numerator), str(rate.denominator), rates)
-                for i, (rate, rates) in self._funding.owed.items()
-            ],
-            funding_residual=[(i, str(it.numerator), str(it.denominator)) for i, it in self._funding.residual.items()],
+            funding_owed={i: (ExactRatio.of(rate), rates) for i, (rate, rates) in self._funding.owed.items()},
+            funding_residual={i: ExactRatio.of(units) for i, units in self._funding.residual.items()},
             volatility=self._haircuts.volatility,
             priced_at_ns=self.columns.priced_at_ns.tolist(),
         )
-        return seal_envelope("market", _VERSION, msgspec.msgpack.encode(state))
+        return seal(state)
 
     @classmethod
     def restore(cls, data: bytes, models: Mapping[str, MarginModel] | None = None) -> "Market":
@@ -746,11 +662,10 @@ class Market:
         ------
         CheckpointError : damaged, truncated, or of another version.
         """
-        state = msgspec.msgpack.decode(open_envelope("market", _VERSION, data), type=_State)
+        state = unseal(data)
         market = cls(models)
         market._number, market._time_ns = state.number, state.time_ns
-        accounts = msgspec.msgpack.decode(state.accounts, type=list[AccountRecord])
-        listed: list[MarketRecord] = [*state.assets, *state.instruments, *accounts]
+        listed: list[MarketRecord] = [*state.assets, *state.instruments, *unpacked_accounts(state.accounts)]
         if state.genesis is not None:
             listed.insert(0, GenesisRecord(state.genesis))
         for name, parameters in state.parameters.items():
@@ -769,14 +684,14 @@ class Market:
         for record in listed:
             market._handlers[type(record)](record)
         for mark in state.marks:
-            market._apply_mark(mark)
+            market._marks.observe(mark)
         market.halted = set(state.halted)
         market.columns.settled[state.settled] = 1
         market._haircuts.volatility = state.volatility
         market._reset_haircuts()
         market._funding = Funding(
-            {i: (Fraction(int(top), int(bottom)), rates) for i, top, bottom, rates in state.funding_owed},
-            {i: Fraction(int(top), int(bottom)) for i, top, bottom in state.funding_residual},
+            {i: (rate.fraction(), rates) for i, (rate, rates) in state.funding_owed.items()},
+            {i: units.fraction() for i, units in state.funding_residual.items()},
         )
         market._resume(np.array(state.priced_at_ns, np.int64))
         return market
