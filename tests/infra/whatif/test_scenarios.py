@@ -14,7 +14,7 @@ from infra.whatif.scene import Scene
 from tests.infra.whatif.builders import MODELS, a_call, a_perpetual, a_scene
 
 EXPLAINED = sorted(name for name, model in MODELS.items() if isinstance(model, ExplainedMarginModel))
-WITH_SCENARIOS = ["deribit-pm", "derive-pmrm2", "derive-srm", "tidegate-portfolio"]
+WITH_SCENARIOS = ["deribit-pm", "derive-pmrm", "derive-pmrm2", "derive-srm", "tidegate-portfolio"]
 NEAR, FAR = "2026-03-14T08:00Z", "2026-06-26T08:00Z"
 STRIKES = ("50000", "60000", "75000")
 
@@ -119,6 +119,52 @@ lots = st.lists(st.one_of(st.just(0), st.integers(-300, 300)), min_size=len(LIST
 def test_parts_and_scenarios_add_up(model: str, lots: list[int], **market: str) -> None:
     """Fails where a part is missing or counted twice, or the scenario that is shown is not the one that decided."""
     _adds_up(figures(_scene(model, lots, **market)))
+
+
+# Depths that a few lots exceed, and losses that offset each other.
+TERMS: dict[str, dict[str, Any]] = {
+    "tidegate-standard": {"market_depth": {"BTC": 5_000.0, "ETH": 300.0}},
+    "tidegate-portfolio": {
+        "market_depth": {"BTC": 5_000.0, "ETH": 300.0},
+        "offset_groups": [{"underlyings": ["BTC", "ETH"], "correlation": 0.8, "stress": 0.1}],
+    },
+}
+
+
+@pytest.mark.parametrize("model", sorted(TERMS))
+@settings(max_examples=60)
+@given(
+    lots=lots,
+    eth=st.sampled_from([-2_000, 0, 900]),
+    doubt=st.sampled_from(["0", "900"]),
+    buys=st.sampled_from(["0", "0.4"]),
+)
+def test_every_term_of_ours_is_a_part(model: str, lots: list[int], eth: int, doubt: str, buys: str) -> None:
+    """Fails where offsets, concentration, confidence or open orders are in a margin and not among its parts."""
+    held = [lots[0], eth, *lots[2:]]
+
+    found = figures(_scene(model, held, doubt=doubt, buys=buys, **TERMS[model]))
+
+    _adds_up(found)
+    named = {it.name for it in found.parts or []}
+    assert ("confidence" in named) == (doubt != "0" and any(held[:1] + held[2:]))
+    assert ("open orders" in named) == (buys != "0")
+
+
+def test_terms_by_hand() -> None:
+    """Fails where a term is shown under another's name: one bitcoin of 60,000, a band of 900 and a depth of 5,000."""
+    found = figures(_scene("tidegate-portfolio", [1000, -2000, *[0] * (len(LISTINGS) - 2)], doubt="900",
+                           **TERMS["tidegate-portfolio"]))  # fmt: skip
+
+    parts = {(it.name, it.of): it.maintenance for it in found.parts or []}
+    assert parts["confidence", "BTC"] == pytest.approx(900.0)
+    assert parts["contingency", "BTC"] == pytest.approx(600.0)
+    assert parts["concentration", "BTC"] == pytest.approx(min(0.05 * 60_000 * (60_000 / 5_000 - 1), 0.5 * 60_000))
+    # Apart, each loses in its own worst scenario; together, what one loses the other gains.
+    share = 1.0 - ((1.0 - 0.7) / 2.0) ** 0.5
+    apart = parts[LOSS, "BTC"] + parts[LOSS, "ETH"]
+    joint = max(0.4 * 0.5 * 60_000 - 0.4 * 0.5 * 6_000, 0.0)
+    assert parts["offset", "BTC and ETH"] == pytest.approx(-share * (apart - joint))
 
 
 def test_models_that_work_by_scenarios_show_them() -> None:
