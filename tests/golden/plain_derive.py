@@ -6,7 +6,6 @@ vectors and returns what such a case expects. ``python -m tests.golden.plain_der
 """
 
 import json
-import random
 from collections.abc import Callable
 from copy import deepcopy
 from math import erfc, exp, log, sqrt
@@ -538,65 +537,6 @@ def case(model: str, row: Row) -> Row:
         portfolio.setdefault("base_amount", 0.0)
         expected = pmrm(portfolio, row["params"])
     return {"id": row["id"], "portfolio": portfolio, "params": row["params"], "expected": expected}
-
-
-def a_random_case(model: str, seed: int) -> Row:
-    """Return a portfolio that nobody thought of, with what it expects."""
-    chance = random.Random(f"{model} {seed}")
-    spot = chance.choice([0.4, 25.0, 2_500.0, 90_000.0])
-
-    def options() -> list[Row]:
-        strikes = [round(spot * exp(chance.gauss(0.0, 0.35)), 8) for _ in range(chance.randint(1, 6))]
-        return [
-            option(chance.choice(strikes), round(chance.gauss(0.0, 20.0), 4), chance.uniform(0.05, 3.0), is_call=call)
-            for _ in strikes
-            for call in (True, False)
-            if chance.random() < 0.7
-        ]
-
-    def confidence() -> float:
-        return chance.choice([1.0, 1.0, chance.random()])
-
-    def days() -> float:
-        return chance.choice([0.1, chance.uniform(0.5, 30.0), 30.0, chance.uniform(30.0, 390.0)])
-
-    perpetual = {
-        "perp_amount": chance.choice([0.0, chance.gauss(0.0, 30.0)]),
-        "perp_price": spot * chance.uniform(0.97, 1.03), "perp_conf": confidence(),
-        "perp_pnl": chance.gauss(0.0, spot), "perp_funding": chance.gauss(0.0, spot / 10.0),
-    }  # fmt: skip
-    common = {"cash": chance.gauss(0.0, 40.0 * spot), "stable_price": chance.choice([1.0, chance.uniform(0.8, 1.05)])}
-    forward = spot * chance.uniform(0.95, 1.1)
-    if model == "derive-srm":
-        markets = [
-            srm_market(
-                name, spot * scale,
-                *[
-                    srm_expiry(days(), forward * scale, *options(), fwd_conf=confidence(), vol_conf=confidence())
-                    for _ in range(chance.randint(0, 3))
-                ],
-                **perpetual, spot_conf=confidence(), base_amount=chance.choice([0.0, chance.uniform(0.0, 9.0)]),
-            )
-            for name, scale in (("ETH", 1.0), ("BTC", 1.3))
-        ]  # fmt: skip
-        return case(model, {"id": f"random_{seed}", "portfolio": srm_portfolio(*markets, **common)})
-    expiries = [
-        expiry(
-            days(), forward, *options(), rate=chance.uniform(-0.3, 0.6), fwd_fixed=chance.choice([0.0, spot * 0.3]),
-            fwd_conf=confidence(), rate_conf=confidence(), vol_conf=confidence(),
-        )
-        for _ in range(chance.randint(0, 4))
-    ]  # fmt: skip
-    portfolio = a_portfolio(*expiries, **common, **perpetual) | {"spot": spot, "spot_conf": confidence()}
-    if model == "derive-pmrm2":
-        portfolio["collaterals"] = [
-            collateral(chance.uniform(0.0, 50.0), spot, follows=chance.random() < 0.5, confidence=confidence())
-            for _ in range(chance.randint(0, 3))
-        ]
-    else:
-        portfolio["base_amount"] = chance.choice([0.0, chance.uniform(0.0, 50.0)])
-    parameters = pmrm2_parameters() if model == "derive-pmrm2" else pmrm_parameters()
-    return case(model, {"id": f"random_{seed}", "portfolio": portfolio, "params": parameters})
 
 
 def document(model: str, rows: list[Row]) -> Row:

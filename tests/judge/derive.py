@@ -136,10 +136,10 @@ def _portfolio_margin(
                 )
                 for asset, amount in group.collateral.items()
             ]  # fmt: skip
-            value = plain_derive.pmrm2(portfolio, _pmrm2_rows(parameters))
+            value = plain_derive.pmrm2(portfolio, pmrm2_rows(parameters))
         else:
             portfolio["base_amount"] = sum(group.collateral.values())
-            value = plain_derive.pmrm(portfolio, _pmrm_rows(parameters))
+            value = plain_derive.pmrm(portfolio, pmrm_rows(parameters))
         initial += stable * value["im"]
         maintenance += stable * value["mm"]
     if apart:
@@ -152,7 +152,7 @@ def _portfolio_margin(
             )
             for asset in apart
         ]  # fmt: skip
-        value = plain_derive.pmrm2(portfolio, _pmrm2_rows(parameters))
+        value = plain_derive.pmrm2(portfolio, pmrm2_rows(parameters))
         initial += value["im"]
         maintenance += value["mm"]
     return initial, maintenance
@@ -237,7 +237,8 @@ def _scenarios(parameters: DerivePmrmParameters | DerivePmrm2Parameters) -> Row:
     }  # fmt: skip
 
 
-def _pmrm_rows(parameters: DerivePmrmParameters) -> Row:
+def pmrm_rows(parameters: DerivePmrmParameters) -> Row:
+    """Return the first model's parameters as the venue's files name them."""
     rows = _scenarios(parameters)
     rows["margin"] = {
         "im_factor": parameters.initial_factor, "base_static_discount": parameters.static_base,
@@ -250,7 +251,8 @@ def _pmrm_rows(parameters: DerivePmrmParameters) -> Row:
     return rows
 
 
-def _pmrm2_rows(parameters: DerivePmrm2Parameters) -> Row:
+def pmrm2_rows(parameters: DerivePmrm2Parameters) -> Row:
+    """Return the second model's parameters as the venue's files name them."""
     rows = _scenarios(parameters)
     rows["vol_shock"]["min_vol_up_shock"] = parameters.vol_up_min
     rows["margin"] = {
@@ -290,7 +292,7 @@ def _srm(
         home = _home(market, name)
         row = plain_derive.srm_market(
             name, market.asset_price(asset)[0], spot_conf=_confidence(market, name, parameters.confidence_band),
-            base_amount=amount, params=_srm_rows(parameters, name),
+            base_amount=amount, params=srm_rows(parameters, name),
         )  # fmt: skip
         portfolios.append((_stable_price(market) if home is None else _settled_at(market, home), [row]))
     for group in groups.values():
@@ -298,7 +300,7 @@ def _srm(
         row = plain_derive.srm_market(
             group.underlying, market.feed(group.underlying).price,
             *_expiries(market, group, confidence, fixed="fwd_fixed", variable="forward"),
-            spot_conf=confidence, params=_srm_rows(parameters, group.underlying),
+            spot_conf=confidence, params=srm_rows(parameters, group.underlying),
             **_perpetual(market, group, confidence),
         )  # fmt: skip
         portfolios.append((_settled_at(market, group.settlement_asset), [row]))
@@ -314,7 +316,8 @@ def _srm(
     return initial, maintenance
 
 
-def _srm_rows(parameters: DeriveSrmParameters, name: str) -> Row:
+def srm_rows(parameters: DeriveSrmParameters, name: str) -> Row:
+    """Return a market's rates as the venue's files name them."""
     rates = parameters.market(name)
     options = rates.options
     return {

@@ -157,18 +157,6 @@ def test_every_parameter_counts_at_its_limits() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_random_portfolios_agree_with_the_plain_twin(model: str) -> None:
-    """Formula and twin part somewhere that no named portfolio reaches."""
-    rows = [plain_derive.a_random_case(model, seed) for seed in range(250)]
-
-    compared = comparisons(MODELS[model], plain_derive.document(model, rows))
-
-    margins = [one for _, one in compared if one.step in {"im", "mm"}]
-    assert [one for one in compared if not one[1].agrees] == []
-    assert max(one.error / max(abs(float(one.expected or 0.0)), 1.0) for one in margins) < 1e-12
-
-
-@pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=40)
 @given(held=holdings(), cash=CASH, perpetual=AMOUNTS, spots=HELD)
 def test_cash_is_worth_its_amount(
