@@ -145,6 +145,31 @@ class Perpetual:
         return self.unrealised + self.funding
 
 
+class MarginValues:
+    """Our numbers beside the venue's margin values, of results that have ``equity`` and both values."""
+
+    __slots__ = ()
+
+    equity: float
+    initial_value: float
+    maintenance_value: float
+
+    @property
+    def initial_margin(self) -> float:
+        """Return what equity must cover to open; what collateral is cut by is part of it."""
+        return self.equity - self.initial_value
+
+    @property
+    def maintenance_margin(self) -> float:
+        """Return what equity must cover to stay; what collateral is cut by is part of it."""
+        return self.equity - self.maintenance_value
+
+    @property
+    def health(self) -> float:
+        """Return equity beyond maintenance margin; below 0 the account liquidates."""
+        return self.maintenance_value
+
+
 def same_length(columns: Expiries | Options) -> None:
     """Refuse columns of different lengths, and places that are not there.
 

@@ -16,6 +16,7 @@ import numpy as np
 from flows.margin.derive import (
     Expiries,
     Float64Array,
+    MarginValues,
     Options,
     Perpetual,
     checked_number,
@@ -60,7 +61,7 @@ class PmrmPortfolio:
 
 
 @dataclass(frozen=True, slots=True)
-class PmrmMargin:
+class PmrmMargin(MarginValues):
     """Every number on the way, in the order of computation. n options, e expiries, s scenarios.
 
     Attributes
@@ -106,21 +107,6 @@ class PmrmMargin:
     initial_loss_factor: float
     initial_value: float
     maintenance_value: float
-
-    @property
-    def initial_margin(self) -> float:
-        """Return the requirement, >= 0: what equity must cover to open."""
-        return self.equity - self.initial_value
-
-    @property
-    def maintenance_margin(self) -> float:
-        """Return the requirement, >= 0: what equity must cover to stay."""
-        return self.equity - self.maintenance_value
-
-    @property
-    def health(self) -> float:
-        """Return equity beyond maintenance margin; below 0 the account liquidates."""
-        return self.maintenance_value
 
 
 def pmrm_margin(portfolio: PmrmPortfolio, parameters: DerivePmrmParameters) -> PmrmMargin:

@@ -21,6 +21,7 @@ from flows.margin.derive import (
     BoolArray,
     Expiries,
     Float64Array,
+    MarginValues,
     Options,
     Perpetual,
     checked,
@@ -100,7 +101,7 @@ class Pmrm2Portfolio:
 
 
 @dataclass(frozen=True, slots=True)
-class Pmrm2Margin:
+class Pmrm2Margin(MarginValues):
     """Every number on the way, in the order of computation. n options, e expiries, c collaterals, s scenarios.
 
     Attributes
@@ -165,21 +166,6 @@ class Pmrm2Margin:
     maintenance_loss_factor: float
     initial_value: float
     maintenance_value: float
-
-    @property
-    def initial_margin(self) -> float:
-        """Return the requirement, >= 0: what equity must cover to open."""
-        return self.equity - self.initial_value
-
-    @property
-    def maintenance_margin(self) -> float:
-        """Return the requirement, >= 0: what equity must cover to stay."""
-        return self.equity - self.maintenance_value
-
-    @property
-    def health(self) -> float:
-        """Return equity beyond maintenance margin; below 0 the account liquidates."""
-        return self.maintenance_value
 
 
 def pmrm2_margin(portfolio: Pmrm2Portfolio, parameters: DerivePmrm2Parameters) -> Pmrm2Margin:

@@ -18,6 +18,7 @@ from flows.margin.derive import (
     BoolArray,
     Expiries,
     Float64Array,
+    MarginValues,
     Options,
     Perpetual,
     checked_number,
@@ -124,28 +125,13 @@ class SrmMarketMargin:
 
 
 @dataclass(frozen=True, slots=True)
-class SrmMargin:
+class SrmMargin(MarginValues):
     """The account: ``markets`` in its order, ``equity`` without haircut, and the venue's margin values."""
 
     markets: tuple[SrmMarketMargin, ...]
     equity: float
     initial_value: float
     maintenance_value: float
-
-    @property
-    def initial_margin(self) -> float:
-        """Return what equity must cover to open; collateral's haircut is part of it."""
-        return self.equity - self.initial_value
-
-    @property
-    def maintenance_margin(self) -> float:
-        """Return what equity must cover to stay; collateral's haircut is part of it."""
-        return self.equity - self.maintenance_value
-
-    @property
-    def health(self) -> float:
-        """Return equity beyond maintenance margin; below 0 the account liquidates."""
-        return self.maintenance_value
 
     def sum_of(self, name: str) -> float:
         """Return the sum of a number of ``SrmMarketMargin`` over the markets."""

@@ -23,12 +23,16 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Numbers of n accounts, in numeraire: shapes (n,). Meaningless where ``undecidable``."""
+    """Numbers of n accounts, in numeraire: shapes (n,). Meaningless where ``undecidable``.
+
+    ``before_haircuts`` : whether equity is before haircuts, of accounts whose model margins collateral itself.
+    """
 
     equity: Float64Array
     initial_margin: Float64Array
     maintenance_margin: Float64Array
     undecidable: npt.NDArray[np.bool_]
+    before_haircuts: npt.NDArray[np.bool_]
 
 
 def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str, MarginModel]) -> Evaluation:
@@ -45,10 +49,11 @@ def evaluate(book: Book, instant: Instant, rows: Int64Array, models: Mapping[str
             )
     if book.open_orders is not None:
         _count_open_orders(book, book.open_orders, instant, rows, models, initial)
-    whole = np.array([margins_collateral(models[name]) for name in book.models], np.bool_)[model_of]
-    worth = equity(instant, book.cash, positions, book.isolated, rows, whole)
+    before_haircuts = np.array([margins_collateral(models[name]) for name in book.models], np.bool_)[model_of]
+    worth = equity(instant, book.cash, positions, book.isolated, rows, before_haircuts)
     finite = np.isfinite(worth) & np.isfinite(initial) & np.isfinite(maintenance)
-    return Evaluation(worth, initial, maintenance, undecidable(instant, book.cash, positions, rows) | ~finite)
+    unknown = undecidable(instant, book.cash, positions, rows) | ~finite
+    return Evaluation(worth, initial, maintenance, unknown, before_haircuts)
 
 
 def _count_open_orders(

@@ -60,6 +60,10 @@ class Evaluation(Protocol):
     def undecidable(self) -> BoolArray:
         """(n,), what is held cannot be priced now."""
 
+    @property
+    def before_haircuts(self) -> BoolArray:
+        """(n,), equity is before haircuts: the margin model margins collateral itself."""
+
 
 class BookColumns(Protocol):
     """The columns that a snapshot reads of one process's book (``flows.risk.book``)."""
@@ -96,9 +100,9 @@ class BookColumns(Protocol):
 class StatePart:
     """One process's accounts at a barrier: integers and margins, before names and prices are joined.
 
-    ``accounts``: number, tier, suspended, decidable, equity, initial_margin, maintenance_margin (customers only).
-    ``balances``: number, asset, units. ``positions``: number, instrument, lots, entry_cash, order_lots. These two hold
-    parts of system accounts as they are. ``open_orders``: number, instrument, buys, sells.
+    ``accounts``: number, tier, suspended, decidable, before_haircuts, equity, initial_margin, maintenance_margin
+    (customers only). ``balances``: number, asset, units. ``positions``: number, instrument, lots, entry_cash,
+    order_lots. These two hold parts of system accounts as they are. ``open_orders``: number, instrument, buys, sells.
     """
 
     accounts: pa.Table
@@ -142,6 +146,7 @@ def state_part(
                 "tier": book.tier[rows],
                 "suspended": book.suspended[rows],
                 "decidable": ~margins.undecidable,
+                "before_haircuts": margins.before_haircuts,
                 "equity": margins.equity,
                 "initial_margin": margins.initial_margin,
                 "maintenance_margin": margins.maintenance_margin,
@@ -261,6 +266,7 @@ def _account_rows(parts: Sequence[pa.Table], moment: Moment, names: Names, listi
             "tier": tier_names(merged["tier"][order]),
             "suspended": merged["suspended"][order],
             "decidable": ~unknown,
+            "before_haircuts": merged["before_haircuts"][order],
             **margin_columns(equity, initial, maintenance, mask=unknown),
         },
     )

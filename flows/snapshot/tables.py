@@ -62,6 +62,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ("tier", pa.string()),
         ("suspended", pa.bool_()),
         ("decidable", pa.bool_()),
+        ("before_haircuts", pa.bool_()),
         *_MARGINS,
     ),
     "balances": _schema(

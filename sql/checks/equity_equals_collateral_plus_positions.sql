@@ -1,4 +1,5 @@
--- Equity is, over assets, cash plus positions that settle in the asset, at its price, less the haircut where positive.
+-- Equity is, over assets, cash plus positions that settle in the asset, at its price, less the haircut where positive. An
+-- account whose margin model margins collateral itself has no haircut in its equity.
 -- An isolated account that holds positions counts a positive net only in assets that they settle in.
 WITH pieces AS (
     SELECT frame, number, asset, CAST(amount AS DOUBLE) AS net, FALSE AS settles FROM balances
@@ -21,6 +22,7 @@ valued AS (
         CASE
             WHEN nets.net <= 0 THEN nets.net * asset_prices.price
             WHEN accounts.margin_mode = 'isolated' AND holders.holds_positions AND NOT nets.settles THEN 0
+            WHEN accounts.before_haircuts THEN nets.net * asset_prices.price
             ELSE nets.net * asset_prices.price * (1 - asset_prices.haircut)
         END AS worth
     FROM accounts

@@ -1,5 +1,5 @@
 -- One row a customer account and full state: its tier and margins, in the numeraire. Null margins: the account
--- holds what cannot be priced now.
+-- holds what cannot be priced now. Equity is before_haircuts where the margin model margins collateral itself.
 CREATE OR REPLACE VIEW accounts AS
 SELECT
     frame,
@@ -12,6 +12,7 @@ SELECT
     tier,
     suspended,
     decidable,
+    before_haircuts,
     equity,
     initial_margin,
     maintenance_margin,

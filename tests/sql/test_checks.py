@@ -46,6 +46,10 @@ VIOLATIONS: list[tuple[str, str, Edit]] = [
         lambda rows: _of(rows, frame=2, asset="ETH").update(haircut=0.2),
     ),
     ("equity_equals_collateral_plus_positions", "accounts", lambda rows: rows[0].update(equity=None)),
+    (
+        "equity_equals_collateral_plus_positions", "accounts",
+        lambda rows: _of(rows, frame=2, account="carol").update(before_haircuts=True),
+    ),
     ("health_is_equity_minus_maintenance", "accounts", lambda rows: rows[1].update(health=rows[1]["health"] + 1e-9)),
     ("health_is_equity_minus_maintenance", "tier_changes", lambda rows: rows[0].update(health=None)),
     ("free_margin_is_equity_minus_initial", "accounts", lambda rows: rows[1].update(free_margin=0.0)),

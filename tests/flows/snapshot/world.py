@@ -94,6 +94,7 @@ class Margins:
     initial_margin: Any
     maintenance_margin: Any
     undecidable: Any
+    before_haircuts: Any
 
 
 def an_instant(frame: int, time_ns: int, *, bitcoin: float, call_decidable: bool = True) -> Instant:
@@ -214,7 +215,7 @@ class World:
 
 
 def margins_of(book: Columns, instant: Instant, rows: Any) -> Margins:
-    """Evaluate accounts plainly: 10 % and 5 % of notional, equity as the rules have it."""
+    """Evaluate accounts plainly: 10 % and 5 % of notional, equity as the rules have it, alice's before haircuts."""
     equity, initial, maintenance, undecidable = [], [], [], []
     for row in rows:
         start = book.positions.offset[row]
@@ -229,7 +230,8 @@ def margins_of(book: Columns, instant: Instant, rows: Any) -> Margins:
         for asset, owned in enumerate(nets):
             counts = owned < 0 or not book.isolated[row] or not settles or asset in settles
             if counts:
-                total += owned * instant.asset_price[asset] * (1.0 if owned < 0 else 1.0 - instant.haircut[asset])
+                whole = owned < 0 or book.account[row] == ALICE
+                total += owned * instant.asset_price[asset] * (1.0 if whole else 1.0 - instant.haircut[asset])
         notional = sum(
             abs(int(book.positions.lots[place])) * instant.notional[book.positions.instrument[place]] for place in held
         )
@@ -237,7 +239,10 @@ def margins_of(book: Columns, instant: Instant, rows: Any) -> Margins:
         initial.append(0.10 * notional)
         maintenance.append(0.05 * notional)
         undecidable.append(any(not instant.value_decidable[book.positions.instrument[place]] for place in held))
-    return Margins(np.array(equity), np.array(initial), np.array(maintenance), np.array(undecidable, np.bool_))
+    return Margins(
+        np.array(equity), np.array(initial), np.array(maintenance), np.array(undecidable, np.bool_),
+        book.account[rows] == ALICE,
+    )  # fmt: skip
 
 
 def a_frame(
