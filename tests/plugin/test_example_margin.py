@@ -164,6 +164,35 @@ def test_a_replay_is_the_same_in_one_process_and_two(installed: Path, tmp_path: 
     assert verify(tmp_path / "two").difference is None
 
 
+def test_a_run_that_was_stopped_goes_on_with_its_parameters(installed: Path, tmp_path: Path) -> None:
+    """Stopped between two changes of the set and resumed: intake takes the second, and the digest is as if never."""
+    log = tmp_path / "log.ndjson"
+    later = a_price("49000", number=3, time_ns=TIME_NS + 20 * 10**9)
+    events = _day(_rates(1, gross_rate=0.1), _rates(30, gross_rate=0.2), later)
+    log.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+
+    def options(out: str) -> runs.Options:
+        return runs.Options(
+            inputs=[log], out=tmp_path / out, genesis=Genesis(ledger_id="plugin"), shard_count=4, chain="none",
+            commit_seconds=0.0,
+        )  # fmt: skip
+
+    def stop(progress: runs.Progress) -> None:
+        if progress.ledger_time_ns > TIME_NS + 10**9:
+            raise KeyboardInterrupt
+
+    undisturbed = runs.replay(options("undisturbed"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.replay(options("stopped"), stop)
+    resumed = runs.replay(options("stopped"))
+
+    assert resumed.resumed_at_frame is not None
+    assert resumed.summary["digest"] == undisturbed.summary["digest"]
+    assert resumed.summary["dead_letters"] == 0
+    scene = recorded_scene(tmp_path / "stopped", "alice", margin_models())
+    assert figures(scene).maintenance_margin == pytest.approx((0.2 + 0.08) * 49_000.0)
+
+
 def test_a_what_if_uses_and_returns_its_parameters(installed: Path, tmp_path: Path) -> None:
     """From a file, then changed; before and after each say what they were computed with."""
     files = {"portfolio": a_document([perpetual("1")], model=NAME), "sets": {NAME: {"gross_rate": 0.03}}}
