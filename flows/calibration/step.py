@@ -1,13 +1,14 @@
 """Quotes to surfaces: one snapshot of a chain in, forwards and smiles out as events, or a reason why not.
 
-1. An expiry whose fit is not good enough emits no smile: the last good one stays in force and ages, and the age limit
-   of ``oracle`` parameters is what stops decisions. Its forward is emitted all the same.
+1. An expiry whose fit is not good enough emits no smile, or its quoted points where ``SmileKind`` allows that: else the
+   last good one stays in force and ages, and the age limit of ``oracle`` parameters is what stops decisions. Its
+   forward is emitted all the same.
 2. Expiries are fitted in rising order, each against the one before that was accepted, so that no accepted smile
    undercuts an earlier one where both are quoted.
 3. The same snapshots give the same events: nothing here depends on time, chance, or the order of quotes.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final
 
@@ -15,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.calibration.implied_vol import implied_vols
-from flows.calibration.svi import ARBITRAGE_TOLERANCE, PARAMETERS, Fit, Float64Array1D, Slice, fit_slice
-from schemas.events import Event, OracleForward, OracleVol, Svi
+from flows.calibration.points import QuotedPoints
+from flows.calibration.svi import ARBITRAGE_TOLERANCE, PARAMETERS, Earlier, Fit, Float64Array1D, Slice, fit_slice
+from schemas.events import Event, OracleForward, OracleVol, Svi, VolPoint
 from schemas.money import from_float
 
 BoolArray1D = npt.NDArray[np.bool_]
@@ -29,10 +31,19 @@ _HALF_SPREAD_MIN: Final = 0.0025
 _SPREAD_MAX: Final = 0.50
 # Decimals of what is emitted: a float64's worth of a number near one.
 _DECIMALS: Final = 15
+_STRIKE_DECIMALS: Final = 6
+
+
+class SmileKind(Enum):
+    """What is told of an expiry: a fit, its quoted points, or points where a fit is refused."""
+
+    FIT = "fit"
+    POINTS = "points"
+    FIT_OR_POINTS = "fit-or-points"
 
 
 class RefusalReason(Enum):
-    """Why an expiry's smile was not emitted; checked in this order."""
+    """Why an expiry's fit, or its points, were not emitted; checked in this order."""
 
     EXPIRED = "expired"
     TOO_FEW_QUOTES = "too_few_quotes"
@@ -62,9 +73,13 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a fit must reach: quotes, and weighted root mean square residual in vol (0.02 is two vol points)."""
+    """What a fit must reach: quotes, and weighted root mean square residual in vol (0.02 is two vol points).
+
+    Points, which have no residual, need quotes alone: two make a skew.
+    """
 
     quotes_min: int = 6
+    points_min: int = 2
     rms_vol_max: float = 0.03
 
 
@@ -72,7 +87,8 @@ class Limits:
 class ExpiryReport:
     """What became of one expiry in one snapshot.
 
-    ``fit`` is kept for a refused one where there was any; ``in_force_ns`` is the time of the smile that holds after
+    ``fit`` is kept for a refused one where there was any. ``refused`` is the reason against what was asked for first,
+    and ``points`` are what was emitted instead of a fit; ``in_force_ns`` is the time of the smile that holds after
     this snapshot, None where there never was one.
     """
 
@@ -83,6 +99,14 @@ class ExpiryReport:
     fit: Fit | None
     refused: RefusalReason | None
     in_force_ns: int | None
+    points: QuotedPoints | None = None
+
+    @property
+    def smile(self) -> Slice | QuotedPoints | None:
+        """What was emitted, None where nothing was."""
+        if self.points is not None:
+            return self.points
+        return self.fit.slice if self.fit is not None and self.refused is None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +122,7 @@ class Calibration:
     """The stage's memory: how many events each source has emitted, and when each expiry was last fitted well."""
 
     limits: Limits = field(default_factory=Limits)
+    kind: SmileKind = SmileKind.FIT
     sequence: dict[str, int] = field(default_factory=dict)
     fitted_at_ns: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -110,37 +135,72 @@ class Calibration:
         """
         events: list[Event] = []
         reports: list[ExpiryReport] = []
-        earlier: Fit | None = None
+        earlier: Earlier | None = None
         for expiry_ns in sorted({int(value) for value in quotes.expiry_ns}):
             rows = np.flatnonzero(quotes.expiry_ns == expiry_ns)
             forward = float(np.median(quotes.forward[rows]))
-            fit, refused = self._fit(quotes, rows, expiry_ns, earlier)
+            fit, points, refused = self._calibrate(quotes, rows, expiry_ns, forward, earlier)
             if refused is not RefusalReason.EXPIRED:
                 events.append(self._forward(quotes, expiry_ns, forward))
-            if refused is None and fit is not None:
-                events.append(self._smile(quotes, expiry_ns, forward, fit.slice))
-                self.fitted_at_ns[quotes.underlying, expiry_ns] = quotes.time_ns
-                earlier = fit
-            reports.append(
-                ExpiryReport(
-                    time_ns=quotes.time_ns,
-                    underlying=quotes.underlying,
-                    expiry_ns=expiry_ns,
-                    forward=forward,
-                    fit=fit,
-                    refused=refused,
-                    in_force_ns=self.fitted_at_ns.get((quotes.underlying, expiry_ns)),
-                )
+            report = ExpiryReport(
+                time_ns=quotes.time_ns,
+                underlying=quotes.underlying,
+                expiry_ns=expiry_ns,
+                forward=forward,
+                fit=fit,
+                refused=refused,
+                in_force_ns=self.fitted_at_ns.get((quotes.underlying, expiry_ns)),
+                points=points,
             )
+            if report.smile is not None:
+                events.append(self._smile(quotes, expiry_ns, forward, report.smile))
+                self.fitted_at_ns[quotes.underlying, expiry_ns] = quotes.time_ns
+                earlier = fit if points is None else points
+                report = replace(report, in_force_ns=quotes.time_ns)
+            reports.append(report)
         return CalibrationOut(events, reports)
 
-    def _fit(
-        self, quotes: Quotes, rows: npt.NDArray[np.intp], expiry_ns: int, earlier: Fit | None
-    ) -> tuple[Fit | None, RefusalReason | None]:
+    def _calibrate(
+        self, quotes: Quotes, rows: npt.NDArray[np.intp], expiry_ns: int, forward: float, earlier: Earlier | None
+    ) -> tuple[Fit | None, QuotedPoints | None, RefusalReason | None]:
+        """Return a fit, the points that are emitted, and the reason against what was asked for first."""
         time_to_expiry = (expiry_ns - quotes.time_ns) / _YEAR_NS
         if time_to_expiry <= 0.0:
-            return None, RefusalReason.EXPIRED
-        k, vol, weight = smile(quotes, rows, time_to_expiry)
+            return None, None, RefusalReason.EXPIRED
+        fit, refused = None, None
+        if self.kind is not SmileKind.POINTS:
+            fit, refused = self._fit(quotes, rows, time_to_expiry, earlier)
+            if refused is None or self.kind is SmileKind.FIT:
+                return fit, None, refused
+        points, against = self._points(quotes, rows, time_to_expiry, forward, earlier)
+        return fit, points, refused or against
+
+    def _points(
+        self,
+        quotes: Quotes,
+        rows: npt.NDArray[np.intp],
+        time_to_expiry: float,
+        forward: float,
+        earlier: Earlier | None,
+    ) -> tuple[QuotedPoints | None, RefusalReason | None]:
+        strike, _, vol, weight = smile(quotes, rows, time_to_expiry)
+        # Near the money a put and a call may each be out of the money on their own forward: the tighter one counts.
+        order = np.lexsort((-weight, strike))
+        strike, vol, weight = strike[order], vol[order], weight[order]
+        first = np.concatenate([[True], strike[1:] > strike[:-1]])
+        if first.sum() < self.limits.points_min or strike.size == 0:
+            return None, RefusalReason.TOO_FEW_QUOTES
+        points = QuotedPoints(strike[first], vol[first], 1.0 / weight[first], forward, time_to_expiry)
+        if points.butterfly_min() < -1.0:
+            return None, RefusalReason.BUTTERFLY
+        if points.calendar_min(earlier) < -ARBITRAGE_TOLERANCE:
+            return None, RefusalReason.CALENDAR
+        return points, None
+
+    def _fit(
+        self, quotes: Quotes, rows: npt.NDArray[np.intp], time_to_expiry: float, earlier: Earlier | None
+    ) -> tuple[Fit | None, RefusalReason | None]:
+        _, k, vol, weight = smile(quotes, rows, time_to_expiry)
         if k.size < max(self.limits.quotes_min, PARAMETERS):
             return None, RefusalReason.TOO_FEW_QUOTES
         fit = fit_slice(k=k, implied_vol=vol, weight=weight, time_to_expiry=time_to_expiry, earlier=earlier)
@@ -163,7 +223,7 @@ class Calibration:
             forward=from_float(forward),
         )
 
-    def _smile(self, quotes: Quotes, expiry_ns: int, forward: float, fitted: Slice) -> OracleVol:
+    def _smile(self, quotes: Quotes, expiry_ns: int, forward: float, emitted: Slice | QuotedPoints) -> OracleVol:
         return OracleVol(
             event_id=f"{quotes.source}-vol-{quotes.underlying}-{expiry_ns}-{quotes.time_ns}",
             event_time_ns=quotes.time_ns,
@@ -171,7 +231,8 @@ class Calibration:
             source_sequence=self._next(quotes.source),
             underlying=quotes.underlying,
             expiry_ns=expiry_ns,
-            svi=svi_event(fitted, forward),
+            svi=svi_event(emitted, forward) if isinstance(emitted, Slice) else None,
+            points=points_event(emitted) if isinstance(emitted, QuotedPoints) else None,
         )
 
     def _next(self, source: str) -> int:
@@ -181,8 +242,8 @@ class Calibration:
 
 def smile(
     quotes: Quotes, rows: npt.NDArray[np.intp], time_to_expiry: float
-) -> tuple[Float64Array1D, Float64Array1D, Float64Array1D]:
-    """Return ``(k, implied_vol, weight)`` of the quotes that say something, in rising ``k``.
+) -> tuple[Float64Array1D, Float64Array1D, Float64Array1D, Float64Array1D]:
+    """Return ``(strike, k, implied_vol, weight)`` of the quotes that say something, in rising ``k``.
 
     The out-of-the-money side of each strike, two-sided, with the vol of its mid price; the weight is one over half the
     spread in vol. Each row's own forward is used: a snapshot is polled over seconds, and the market moves under it.
@@ -210,7 +271,15 @@ def smile(
     # Near expiry a wing's vol is sharp in price only where there is some vega left: the spread says so by itself.
     weight = 1.0 / np.maximum(half_spread, _HALF_SPREAD_MIN)
     order = np.lexsort((strike[usable], k))
-    return k[order], middle.implied_vol[usable][order], weight[order]
+    return strike[usable][order], k[order], middle.implied_vol[usable][order], weight[order]
+
+
+def points_event(points: QuotedPoints) -> list[VolPoint]:
+    """Return points as they go on the wire."""
+    return [
+        VolPoint(strike=from_float(round(strike, _STRIKE_DECIMALS)), implied_vol=from_float(round(vol, _DECIMALS)))
+        for strike, vol in zip(points.strike.tolist(), points.vol.tolist(), strict=True)
+    ]
 
 
 def svi_event(fitted: Slice, forward: float) -> Svi:

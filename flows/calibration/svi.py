@@ -17,7 +17,7 @@ Gatheral & Jacquier (2014), "Arbitrage-free SVI volatility surfaces", eqs. 2.1 a
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,21 @@ class Slice:
         return self.a + self.b * self.sigma * float(np.sqrt(1.0 - self.rho * self.rho))
 
 
+class Earlier(Protocol):
+    """The smile of the expiry before, whatever it is made of: total variance, and where it is quoted."""
+
+    @property
+    def k_min(self) -> float:
+        """The lowest quoted log moneyness."""
+
+    @property
+    def k_max(self) -> float:
+        """The highest quoted log moneyness."""
+
+    def total_variance(self, k: Float64Array1D) -> Float64Array1D:
+        """Return vol squared times years at log moneyness ``k``, (n,)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A slice and how well it holds.
@@ -100,6 +115,10 @@ class Fit:
     k_min: float
     k_max: float
 
+    def total_variance(self, k: Float64Array1D) -> Float64Array1D:
+        """Return that of the slice."""
+        return self.slice.total_variance(k)
+
 
 def fit_slice(
     *,
@@ -107,7 +126,7 @@ def fit_slice(
     implied_vol: Float64Array1D,
     weight: Float64Array1D,
     time_to_expiry: float,
-    earlier: Fit | None = None,
+    earlier: Earlier | None = None,
 ) -> Fit:
     """Return the slice nearest to the quoted vols.
 
@@ -117,7 +136,7 @@ def fit_slice(
     implied_vol : (n,), annualised, > 0.
     weight : (n,), >= 0, any scale: how much a quote's residual counts.
     time_to_expiry : years ACT/365, > 0.
-    earlier : the fit of the expiry before, which this one must not undercut.
+    earlier : the smile of the expiry before, which this one must not undercut.
 
     Raises
     ------
@@ -155,7 +174,7 @@ class _Problem:
     weight: Float64Array1D
     scale: float
     time_to_expiry: float
-    earlier: Fit | None
+    earlier: Earlier | None
 
     def checked(self) -> Float64Array1D:
         """Return where butterflies are checked, in log moneyness: the quoted range and a margin."""
@@ -174,7 +193,7 @@ class _Problem:
     def floor(self, k: Float64Array1D) -> Float64Array1D:
         """Return the earlier slice's total deviation at log moneyness ``k``, in scaled units."""
         assert self.earlier is not None
-        out: Float64Array1D = np.sqrt(np.maximum(self.earlier.slice.total_variance(k), 0.0)) / self.scale
+        out: Float64Array1D = np.sqrt(np.maximum(self.earlier.total_variance(k), 0.0)) / self.scale
         return out
 
     def quoted(self) -> tuple[float, float]:

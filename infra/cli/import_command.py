@@ -27,6 +27,14 @@ class Kind(Enum):
     DERIBIT_CHAIN = "deribit-chain"
 
 
+class Smiles(Enum):
+    """What is told of an expiry: a fit, its quoted points, or points where a fit is refused."""
+
+    FIT = "fit"
+    POINTS = "points"
+    FIT_OR_POINTS = "fit-or-points"
+
+
 class Usdc(Enum):
     """What a USDC is worth."""
 
@@ -52,6 +60,10 @@ def import_(
     every: Annotated[str, typer.Option("--every", help="deribit-chain: step between snapshots, like 30s, 5m.")] = "5m",
     accounts: Annotated[int, typer.Option("--accounts", min=1, max=999_999, help="deribit-chain: synthetic.")] = 20_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="deribit-chain: of the synthetic book.")] = 1,
+    smiles: Annotated[
+        Smiles,
+        typer.Option("--smiles", help="deribit-chain: a fit, the quoted points, or points where a fit is refused."),
+    ] = Smiles.FIT,
     fits: Annotated[
         Path | None, typer.Option("--fits", help="deribit-chain: write every fit as JSON.", show_default=False)
     ] = None,
@@ -79,7 +91,7 @@ def import_(
                 events, summary = _hyperliquid(files, prices, usdc, tell)
             else:
                 window = moment_ns("--from", start), moment_ns("--until", until)
-                events, summary = _deribit(files, window, duration_ns("--every", every), accounts, seed, tell)
+                events, summary = _deribit(files, window, duration_ns("--every", every), accounts, seed, smiles, tell)
                 if fits is not None:
                     fits.write_bytes(msgspec.json.format(msgspec.json.encode(summary.rows)))
                 if plot is not None:
@@ -105,8 +117,9 @@ def _hyperliquid(files: list[Path], prices: Path | None, usdc: Usdc, tell: Tell)
 
 
 def _deribit(
-    files: list[Path], window: tuple[int, int], every_ns: int, accounts: int, seed: int, tell: Tell
+    files: list[Path], window: tuple[int, int], every_ns: int, accounts: int, seed: int, smiles: Smiles, tell: Tell
 ) -> tuple[list[Event], Any]:
+    from flows.calibration.step import SmileKind
     from infra.imports import deribit
     from infra.run.kernels import prepared_kernels
 
@@ -119,7 +132,8 @@ def _deribit(
     snapshots = deribit.read_snapshots(files[0], *window, perpetuals)
     tell("reading", 1, 1)
     with prepared_kernels(note):
-        return deribit.events(snapshots, every_ns=every_ns, accounts=accounts, seed=seed, progress=tell)
+        kind = SmileKind(smiles.value)
+        return deribit.events(snapshots, every_ns=every_ns, accounts=accounts, seed=seed, smiles=kind, progress=tell)
 
 
 def _plot(summary: Any, path: Path) -> None:

@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from flows.calibration.step import Calibration, ExpiryReport, Quotes, svi_event
+from flows.calibration.points import QuotedPoints
+from flows.calibration.step import Calibration, ExpiryReport, Quotes, SmileKind, points_event, svi_event
+from flows.calibration.svi import Slice
 from infra.imports.inputs import WrongInputError, nanoseconds, read_columns
 from infra.imports.interpolation import SmileTrack, Track
 from infra.imports.parameters import parameter_events
@@ -83,7 +85,12 @@ class Snapshot:
 
 
 class FitRow(msgspec.Struct, frozen=True, kw_only=True):
-    """How one expiry's smile was fitted in one snapshot; vols in vol points (1 is 1 %)."""
+    """How one expiry's smile was fitted in one snapshot; vols in vol points (1 is 1 %).
+
+    ``smile`` says what was told, fit or points, and is null where nothing was; ``refused`` why not what was asked for
+    first. ``age_hours`` is how old the smile is that stands after the snapshot, null where none ever stood.
+    ``calendar_min`` is the lowest excess over the expiry before, where both are quoted.
+    """
 
     time_ns: int
     underlying: str
@@ -94,8 +101,11 @@ class FitRow(msgspec.Struct, frozen=True, kw_only=True):
     max_vol_points: float | None
     mark_rms_vol_points: float | None
     butterfly_min: float | None
+    calendar_min_vol_points: float | None
+    smile: str | None
     refused: str | None
     in_force_ns: int | None
+    age_hours: float | None
 
 
 class DeribitSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +115,9 @@ class DeribitSummary(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, int]
     expiries: dict[str, int]
     fits: int
+    points: int
     refused: dict[str, int]
+    oldest_smile_hours: float
     rms_vol_points_median: float
     rms_vol_points_p95: float
     mark_rms_vol_points_median: float
@@ -148,7 +160,13 @@ def read_snapshots(chain: Path, start_ns: int, end_ns: int, perpetuals: Path | N
 
 
 def events(
-    snapshots: list[Snapshot], *, every_ns: int, accounts: int, seed: int, progress: Progress | None = None
+    snapshots: list[Snapshot],
+    *,
+    every_ns: int,
+    accounts: int,
+    seed: int,
+    smiles: SmileKind = SmileKind.FIT,
+    progress: Progress | None = None,
 ) -> tuple[list[Event], DeribitSummary]:
     """Return the market of the snapshots, what lies between them, and a synthetic book, as events (unnumbered).
 
@@ -156,8 +174,9 @@ def events(
     ----------
     every_ns : distance of interpolated instants, at whole multiples of it.
     accounts, seed : of the synthetic book.
+    smiles : what is told of an expiry.
     """
-    fitted = _Fitted.of(snapshots, progress)
+    fitted = _Fitted.of(snapshots, smiles, progress)
     opened_ns = max(track.times_ns[0] for track in fitted.index.values()) + SECOND_NS
     market = [
         *_listings(snapshots),
@@ -187,9 +206,9 @@ class _Fitted:
     rows: list[FitRow]
 
     @classmethod
-    def of(cls, snapshots: list[Snapshot], progress: Progress | None) -> "_Fitted":
+    def of(cls, snapshots: list[Snapshot], smiles: SmileKind, progress: Progress | None) -> "_Fitted":
         out = cls({}, {}, {}, {}, [], [], [])
-        calibration = Calibration()
+        calibration = Calibration(kind=smiles)
         for count, snapshot in enumerate(snapshots):
             out._take(snapshot, calibration)
             if progress is not None:
@@ -209,8 +228,8 @@ class _Fitted:
         for report in out.reports:
             key = currency, report.expiry_ns
             self.basis.setdefault(key, Track()).add(time_ns, report.forward / snapshot.index)
-            if report.refused is None and report.fit is not None:
-                self.smiles.setdefault(key, SmileTrack()).add(time_ns, report.fit.slice)
+            if report.smile is not None:
+                self.smiles.setdefault(key, SmileTrack()).add(time_ns, report.smile)
             self.rows.append(_fit_row(report, snapshot))
 
 
@@ -249,8 +268,8 @@ def _expiry(fitted: _Fitted, currency: str, expiry_ns: int, time_ns: int, forwar
         forward=from_float(forward),
     )
     smile = fitted.smiles.get((currency, expiry_ns))
-    slice_ = None if smile is None else smile.at(time_ns, (expiry_ns - time_ns) / _YEAR_NS)
-    if slice_ is not None:
+    now = None if smile is None else smile.at(time_ns, (expiry_ns - time_ns) / _YEAR_NS, forward)
+    if now is not None:
         yield OracleVol(
             event_id=f"{INTERPOLATED}-vol-{currency}-{expiry_ns}-{time_ns}",
             event_time_ns=time_ns,
@@ -258,7 +277,8 @@ def _expiry(fitted: _Fitted, currency: str, expiry_ns: int, time_ns: int, forwar
             source_sequence=0,
             underlying=currency,
             expiry_ns=expiry_ns,
-            svi=svi_event(slice_, forward),
+            svi=svi_event(now, forward) if isinstance(now, Slice) else None,
+            points=points_event(now) if isinstance(now, QuotedPoints) else None,
         )
 
 
@@ -455,35 +475,42 @@ def _perpetual_mark(marks: pl.DataFrame | None, currency: str, time: object) -> 
 
 
 def _fit_row(report: ExpiryReport, snapshot: Snapshot) -> FitRow:
-    fit = report.fit
+    fit, points = report.fit, report.points
+    held = points if points is not None else fit
     against_mark = None
-    if fit is not None:
+    if held is not None:
         quotes = snapshot.quotes
         vols = np.array(snapshot.mark_vols)
         k = np.log(quotes.strike / quotes.forward)
-        quoted = (quotes.expiry_ns == report.expiry_ns) & (vols > 0.0) & (k >= fit.k_min) & (k <= fit.k_max)
+        quoted = (quotes.expiry_ns == report.expiry_ns) & (vols > 0.0) & (k >= held.k_min) & (k <= held.k_max)
         if quoted.any():
-            difference = fit.slice.implied_vol(k[quoted]) - vols[quoted]
+            told = held.implied_vol(k[quoted]) if isinstance(held, QuotedPoints) else held.slice.implied_vol(k[quoted])
+            difference = told - vols[quoted]
             against_mark = 100.0 * float(np.sqrt(np.mean(difference * difference)))
     return FitRow(
         time_ns=report.time_ns,
         underlying=report.underlying,
         expiry_ns=report.expiry_ns,
         days_to_expiry=round((report.expiry_ns - report.time_ns) / (86_400 * SECOND_NS), 3),
-        quotes=0 if fit is None else fit.quotes,
+        quotes=points.strike.size if points is not None else 0 if fit is None else fit.quotes,
         rms_vol_points=None if fit is None else 100.0 * fit.rms_vol,
         max_vol_points=None if fit is None else 100.0 * fit.max_vol,
         mark_rms_vol_points=against_mark,
         butterfly_min=None if fit is None else fit.butterfly_min,
+        calendar_min_vol_points=None if fit is None or np.isinf(fit.calendar_min) else 100.0 * fit.calendar_min,
+        smile=None if report.smile is None else "points" if points is not None else "fit",
         refused=None if report.refused is None else report.refused.value,
         in_force_ns=report.in_force_ns,
+        age_hours=None if report.in_force_ns is None else (report.time_ns - report.in_force_ns) / (3_600 * SECOND_NS),
     )
 
 
 def _summary(fitted: _Fitted, market: list[Event], book: SyntheticBook, every_ns: int) -> DeribitSummary:
-    good = [row for row in fitted.rows if row.refused is None and row.rms_vol_points is not None]
-    rms = np.array([row.rms_vol_points for row in good])
-    against_mark = np.array([row.mark_rms_vol_points for row in good if row.mark_rms_vol_points is not None])
+    good = [row for row in fitted.rows if row.smile == "fit" and row.rms_vol_points is not None]
+    # Points have no residual: they are the quotes.
+    rms = np.array([row.rms_vol_points for row in good] or [0.0])
+    told = [row for row in fitted.rows if row.smile is not None]
+    against_mark = np.array([row.mark_rms_vol_points for row in told if row.mark_rms_vol_points is not None])
     counts = Counter(f"{event.__struct_config__.tag} {event.source}" for event in [*market, *book.events])
     currencies = sorted(fitted.index)
     settlements = sum(isinstance(event, SettlementPrice) for event in market)
@@ -496,7 +523,9 @@ def _summary(fitted: _Fitted, market: list[Event], book: SyntheticBook, every_ns
         options=dict(sorted(listed.items())),
         expiries={currency: sum(name == currency for name, _ in fitted.basis) for currency in currencies},
         fits=len(good),
+        points=len(told) - len(good),
         refused=dict(sorted(Counter(row.refused for row in fitted.rows if row.refused is not None).items())),
+        oldest_smile_hours=max((row.age_hours for row in fitted.rows if row.age_hours is not None), default=0.0),
         rms_vol_points_median=float(np.median(rms)),
         rms_vol_points_p95=float(np.quantile(rms, 0.95)),
         mark_rms_vol_points_median=float(np.median(against_mark)),

@@ -1,7 +1,8 @@
 """What lies between two snapshots of a market, where nothing was recorded: interpolated, and only ever named so.
 
 1. At a snapshot the interpolation is the snapshot; before the first and after the last it is held.
-2. A blended slice is one that intake accepts, whatever two accepted slices it lies between.
+2. A blended smile is one that intake accepts, whatever two accepted smiles it lies between: two fits give a fit, and
+   where one is of quoted points, so is what lies between, at those points' moneyness.
 """
 
 from bisect import bisect_right
@@ -9,7 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import exp, log, sqrt
 
+import numpy as np
+
+from flows.calibration.points import QuotedPoints
 from flows.calibration.svi import Slice
+
+Smile = Slice | QuotedPoints
 
 
 @dataclass(slots=True)
@@ -36,22 +42,34 @@ class Track:
 
 @dataclass(slots=True)
 class SmileTrack:
-    """One expiry's accepted slices at rising times."""
+    """One expiry's accepted smiles at rising times."""
 
     times_ns: list[int] = field(default_factory=list)
-    slices: list[Slice] = field(default_factory=list)
+    smiles: list[Smile] = field(default_factory=list)
 
-    def add(self, time_ns: int, slice_: Slice) -> None:
-        """Take the slice fitted at a time later than all before."""
+    def add(self, time_ns: int, smile: Smile) -> None:
+        """Take the smile of a time later than all before."""
         self.times_ns.append(time_ns)
-        self.slices.append(slice_)
+        self.smiles.append(smile)
 
-    def at(self, time_ns: int, time_to_expiry: float) -> Slice | None:
-        """Return the slice at a time, with its own time to expiry; None before the first fit."""
+    def at(self, time_ns: int, time_to_expiry: float, forward: float) -> Smile | None:
+        """Return the smile at a time, with its own time to expiry and forward; None before the first."""
         if not self.times_ns or time_ns < self.times_ns[0]:
             return None
         before, after, share = _between(self.times_ns, time_ns)
-        return blend(self.slices[before], self.slices[after], share, time_to_expiry)
+        first, second = self.smiles[before], self.smiles[after]
+        if isinstance(first, Slice) and isinstance(second, Slice):
+            return blend(first, second, share, time_to_expiry)
+        return blend_points(first, second, share, time_to_expiry, forward)
+
+
+def blend_points(before: Smile, after: Smile, share: float, time_to_expiry: float, forward: float) -> QuotedPoints:
+    """Return the points ``share`` of the way (0 to 1), at the moneyness of the first smile that has points."""
+    points = before if isinstance(before, QuotedPoints) else after
+    assert isinstance(points, QuotedPoints), "one of them has points"
+    k = points.k
+    vol = (1.0 - share) * before.implied_vol(k) + share * after.implied_vol(k)
+    return QuotedPoints(forward * np.exp(k), vol, points.spread, forward, time_to_expiry)
 
 
 def blend(before: Slice, after: Slice, share: float, time_to_expiry: float) -> Slice:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from flows.calibration.step import Calibration, Limits, Quotes, RefusalReason
+from flows.calibration.step import Calibration, Limits, Quotes, RefusalReason, SmileKind
 from flows.calibration.svi import Slice
 from schemas.events import AnyEvent, OracleForward, OracleVol
 
@@ -112,6 +112,68 @@ def test_calendar_arbitrage_is_refused() -> None:
     assert out.reports[0].refused is None
     assert out.reports[1].refused in (RefusalReason.CALENDAR, RefusalReason.POOR_FIT)
     assert sum(isinstance(event, OracleVol) for event in out.events) == 1
+
+
+def test_quoted_points_are_told_as_they_are_quoted() -> None:
+    """Fails if a strike or its vol is lost, twice told, or not that of the mid."""
+    slices = {NEAR: a_slice(NEAR), FAR: a_slice(FAR)}
+
+    out = Calibration(kind=SmileKind.POINTS).step(a_chain(slices))
+
+    smiles = [event for event in out.events if isinstance(event, OracleVol)]
+    assert [report.refused for report in out.reports] == [None, None]
+    assert [report.in_force_ns for report in out.reports] == [NOW_NS, NOW_NS]
+    for smile in smiles:
+        assert smile.svi is None
+        assert smile.points is not None
+        assert len(smile.points) == 15
+        k = np.log(np.array([float(point.strike) for point in smile.points]) / 70_000.0)
+        quoted = slices[smile.expiry_ns].implied_vol(k)
+        assert [float(point.implied_vol) for point in smile.points] == pytest.approx(quoted, abs=1e-3)
+
+
+def test_points_stand_in_for_a_fit_that_is_refused() -> None:
+    """Fails if a thin chain, which no fit is made of, leaves the expiry without a smile; or its reason is not told."""
+    thin = a_chain({NEAR: a_slice(NEAR), FAR: a_slice(FAR)}, strikes=5)
+
+    out = Calibration(kind=SmileKind.FIT_OR_POINTS).step(thin)
+    alone = Calibration(kind=SmileKind.FIT).step(thin)
+
+    assert [report.refused for report in out.reports] == [RefusalReason.TOO_FEW_QUOTES] * 2
+    assert [report.in_force_ns for report in out.reports] == [NOW_NS, NOW_NS]
+    assert [event.points is not None for event in out.events if isinstance(event, OracleVol)] == [True, True]
+    assert not any(isinstance(event, OracleVol) for event in alone.events)
+
+
+def test_a_good_fit_is_not_replaced_by_points() -> None:
+    """Fails if the alternative is told beside, or instead of, what was asked for first."""
+    chain = a_chain({NEAR: a_slice(NEAR)})
+
+    events = [Calibration(kind=kind).step(chain).events for kind in (SmileKind.FIT, SmileKind.FIT_OR_POINTS)]
+
+    assert events[0] == events[1]
+
+
+@pytest.mark.parametrize(("bump", "refused"), [(0.0, None), (0.002, None), (0.06, RefusalReason.BUTTERFLY)])
+def test_crossed_points_are_refused(bump: float, refused: RefusalReason | None) -> None:
+    """Fails if a butterfly can be bought for less than nothing; or if a dearer middle that is none is refused."""
+    chain = a_chain({NEAR: a_slice(NEAR)}, spread=0.004)
+    middle = chain.strike == np.unique(chain.strike)[9]
+    up = np.where(middle, bump * chain.strike * 0.1, 0.0)
+
+    out = Calibration(kind=SmileKind.POINTS).step(replace(chain, bid=chain.bid + up, ask=chain.ask + up))
+
+    assert out.reports[0].refused is refused
+    assert (out.reports[0].in_force_ns is None) == (refused is not None)
+
+
+def test_points_that_undercut_the_expiry_before_are_refused() -> None:
+    """Fails if calendar arbitrage is looked for in fits alone."""
+    chain = a_chain({NEAR: a_slice(NEAR, level=0.9), FAR: a_slice(FAR, level=0.3)})
+
+    out = Calibration(kind=SmileKind.POINTS).step(chain)
+
+    assert [report.refused for report in out.reports] == [None, RefusalReason.CALENDAR]
 
 
 def test_an_expired_chain_emits_nothing() -> None:

@@ -11,12 +11,14 @@ import polars as pl
 import pytest
 from scipy.special import ndtr
 
+from flows.calibration.step import SmileKind
 from flows.intake.decode import Stream
 from flows.intake.ledger import Intake
 from flows.margin.registry import margin_models
 from infra.imports.deribit import INTERPOLATED, REAL, DeribitSummary, events, read_snapshots
 from infra.imports.inputs import WrongInputError, nanoseconds
 from infra.imports.writer import arrange
+from infra.reports.surfaces import plot_fits
 from schemas.events import (
     AccountOpened,
     AnyEvent,
@@ -94,9 +96,9 @@ def _coins(forward: float, strike: float, years: float, vol: float, call: bool) 
     return float(sign * (ndtr(sign * d1) - strike / forward * ndtr(sign * (d1 - deviation))))
 
 
-def the_import(chain: Path, seed: int = 7) -> tuple[list[Event], DeribitSummary]:
+def the_import(chain: Path, seed: int = 7, smiles: SmileKind = SmileKind.FIT) -> tuple[list[Event], DeribitSummary]:
     snapshots = read_snapshots(chain, nanoseconds(FIRST) - MINUTE_NS, nanoseconds(SECOND) + MINUTE_NS)
-    return events(snapshots, every_ns=EVERY_NS, accounts=60, seed=seed)
+    return events(snapshots, every_ns=EVERY_NS, accounts=60, seed=seed, smiles=smiles)
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +115,41 @@ def of_type(out: list[Event], kind: type[Event]) -> list[Any]:
     return [event for event in arrange(out) if type(event) is kind]
 
 
-def test_intake_takes_every_event(small: tuple[list[Event], DeribitSummary]) -> None:
+@pytest.mark.parametrize("smiles", list(SmileKind))
+def test_intake_takes_every_event(chain: Path, smiles: SmileKind) -> None:
     """Fails if a price is off tick, a quantity off lot, an id repeated, or a smile outside intake's bounds."""
+    out, summary = the_import(chain, smiles=smiles)
     intake = Intake(Genesis(ledger_id="test"), shard_count=2, margin_models=list(margin_models()))
-    wire = [msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent) for event in arrange(small[0])]
+    wire = [msgspec.json.decode(msgspec.json.encode(event), type=AnyEvent) for event in arrange(out)]
     arrivals = [(event, b"", Stream("log"), place, place) for place, event in enumerate(wire, start=1)]
 
-    outs = [*intake.step(arrivals), intake.finish()]
+    frames = [*intake.step(arrivals), intake.finish()]
 
-    assert [letter.message for out in outs for letter in out.dead_letters] == []
-    assert sum(out.counts.duplicates for out in outs) == 0
+    assert [letter.message for it in frames for letter in it.dead_letters] == []
+    assert sum(it.counts.duplicates for it in frames) == 0
+    points = smiles is SmileKind.POINTS
+    assert {event.points is not None for event in of_type(out, OracleVol)} == {points}
+    assert (summary.fits, summary.points) == ((0, 6) if points else (6, 0))
+
+
+def test_a_smile_that_was_refused_ages_in_sight(chain: Path, tmp_path: Path) -> None:
+    """Fails if an expiry without quotes in the second snapshot looks as young, or as good, as one that was fitted."""
+    gone = (pl.col("timestamp") == SECOND) & (pl.col("expiry") == FAR) & (pl.col("currency") == "BTC")
+    rows = pl.read_parquet(chain).with_columns(
+        pl.when(gone).then(None).otherwise(pl.col("bid_price")).alias("bid_price")
+    )
+    rows.write_parquet(tmp_path / "thin.parquet")
+
+    _, summary = the_import(tmp_path / "thin.parquet")
+    plot_fits(summary.rows, tmp_path / "fits.png")
+
+    old = [row for row in summary.rows if row.refused is not None]
+    assert [(row.underlying, row.smile, row.refused, row.age_hours) for row in old] == [
+        ("BTC", None, "too_few_quotes", 6.0)
+    ]
+    assert summary.oldest_smile_hours == 6.0
+    assert {row.age_hours for row in summary.rows if row.refused is None} == {0.0}
+    assert (tmp_path / "fits.png").stat().st_size > 10_000
 
 
 def test_real_and_synthetic_are_told_apart(small: tuple[list[Event], DeribitSummary]) -> None:

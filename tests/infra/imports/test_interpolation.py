@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.calibration.points import QuotedPoints
 from flows.calibration.step import svi_event
 from flows.calibration.svi import Slice
 from infra.imports.interpolation import SmileTrack, Track, blend
@@ -63,6 +64,23 @@ def test_a_blend_of_two_accepted_slices_is_accepted(before: Slice, after: Slice,
         assert a + b * sigma * (1.0 - rho * rho) ** 0.5 >= -1e-15
 
 
+def test_between_a_fit_and_points_lie_points_with_vols_between() -> None:
+    """Fails if a smile of points breaks the track of fits, or its strikes do not follow the forward."""
+    known = Slice(a=0.01, b=0.12, rho=-0.35, m=0.03, sigma=0.15, time_to_expiry=0.25)
+    quoted = QuotedPoints(np.array([40e3, 50e3, 60e3]), np.array([0.9, 0.8, 0.85]), np.full(3, 0.01), 50_000.0, 0.2)
+    track = SmileTrack()
+    track.add(1_000, known)
+    track.add(2_000, quoted)
+
+    between, held = track.at(1_500, 0.22, 55_000.0), track.at(3_000, 0.1, 50_000.0)
+
+    assert isinstance(between, QuotedPoints)
+    assert between.strike == pytest.approx([44e3, 55e3, 66e3])
+    assert between.vol == pytest.approx(0.5 * (known.implied_vol(quoted.k) + quoted.vol))
+    assert isinstance(held, QuotedPoints)
+    assert held.vol == pytest.approx(quoted.vol)
+
+
 @given(known=slices(), time=st.floats(1e-3, 2.0))
 def test_a_held_smile_keeps_its_vols(known: Slice, time: float) -> None:
     """Fails if vols, rather than total variances, are not what is carried to another time to expiry."""
@@ -70,8 +88,8 @@ def test_a_held_smile_keeps_its_vols(known: Slice, time: float) -> None:
     track.add(1_000, known)
     k = np.linspace(-0.5, 0.5, 7)
 
-    held = track.at(5_000, time)
+    held = track.at(5_000, time, 50_000.0)
 
     assert held is not None
     assert held.implied_vol(k) == pytest.approx(known.implied_vol(k), rel=1e-6, abs=1e-6)
-    assert track.at(999, time) is None
+    assert track.at(999, time, 50_000.0) is None
