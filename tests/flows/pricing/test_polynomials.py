@@ -82,7 +82,7 @@ def test_log_ratio_keeps_relative_accuracy_near_one() -> None:
 
 
 def test_mills_ratio_is_within_a_few_ulp_up_to_the_far_tail() -> None:
-    """The polynomial must hold over the whole half-line, not only where it was sampled."""
+    """The polynomials must hold over the whole half-line, not only where they were sampled."""
     z = np.concatenate([np.linspace(0.0, 12.0, 800), np.linspace(12.0, 60.0, 200), [1e3, 1e6]])
     out = np.empty_like(z)
 
@@ -94,6 +94,18 @@ def test_mills_ratio_is_within_a_few_ulp_up_to_the_far_tail() -> None:
         return mpmath.erfc(v / mpmath.sqrt(2)) / 2 * mpmath.sqrt(2 * mpmath.pi) * mpmath.exp(mpmath.mpf(v) ** 2 / 2)
 
     assert _worst(out, [exact(float(v)) for v in z]) < 7e-16
+
+
+def test_mills_ratio_has_no_end() -> None:
+    """The powers of its two polynomials would overflow: infinity over infinity is no tail."""
+    z = np.array([1e19, 1e27, 1e100, 1e300])
+    out = np.empty_like(z)
+
+    _mills(z, out)
+
+    assert out[0] == pytest.approx(1e-19, rel=1e-15)
+    assert (out[1:] == out[1]).all()
+    assert 0.0 < out[1] <= 1e-19
 
 
 def test_density_and_power_follow_exp() -> None:
