@@ -1,0 +1,101 @@
+"""``python -m tests.simulator``: one judged run; exit code 3 where a decision differs or a bound was violated."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
+
+from infra.run.kernels import prepared_kernels
+from infra.run.screening import DEFAULT, screening_policy
+from tests.builders import SECOND_NS
+from tests.simulator.books import MODELS
+from tests.simulator.judged import Report, Run, judged_run
+from tests.simulator.paths import COURSES
+
+_DIFFERS: Final = 3
+_EVERY_SECONDS: Final = 10.0
+
+
+def main() -> None:
+    """Run what the command line says."""
+    arguments = _arguments()
+    run = Run(
+        accounts=arguments.accounts,
+        path=arguments.path,
+        hours=arguments.hours,
+        seed=arguments.seed,
+        tick_ns=round(arguments.tick_seconds * SECOND_NS),
+        judge_every=arguments.judge_every,
+        activity=arguments.activity,
+        models=tuple(arguments.models.split(",")),
+    )
+    with prepared_kernels(lambda notice: print(notice, file=sys.stderr)):
+        report = judged_run(run, screening_policy(arguments.policy), _progress())
+    if arguments.json:
+        print(json.dumps(asdict(report)))
+    else:
+        _print(report)
+    sys.exit(_DIFFERS if report.differences or report.diagnostics.bound_violations else 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    parser.add_argument("--accounts", type=_count, default=10_000)
+    parser.add_argument("--path", choices=sorted(COURSES), default="calm")
+    parser.add_argument("--hours", type=float, default=1.0, help="length of the path; 24 at most, but for `expiry`")
+    parser.add_argument("--policy", default=DEFAULT, help="name of a screening policy")
+    parser.add_argument(
+        "--judge-every", type=_count, default=1, metavar="K",
+        help="1: a judge's own book, equal byte for byte; above: all accounts judged every K ticks",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tick-seconds", type=float, default=1.0)
+    parser.add_argument("--activity", type=float, default=1.0, help="fills a second; 0: nobody trades")
+    parser.add_argument("--models", default=",".join(MODELS), help="margin models, dealt to accounts in turn")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    count = int(text.replace(",", ""))
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
+def _progress() -> Callable[[str, int, int, int], None]:
+    """Return what shows progress on stderr: every ten seconds, with the time that is left."""
+    began: dict[str, float] = {}
+    shown = before = time.monotonic()
+
+    def show(what: str, done: int, total: int, differences: int) -> None:
+        nonlocal shown, before
+        now = time.monotonic()
+        first = began.setdefault(what, before)
+        before = now
+        if now - shown < _EVERY_SECONDS and done < total:
+            return
+        shown = now
+        left = (now - first) / done * (total - done)
+        print(
+            f"{what} {done:,}/{total:,} ({done / total:.0%}), {left:,.0f} s left, {differences} differences",
+            file=sys.stderr,
+        )
+
+    return show
+
+
+def _print(report: Report) -> None:
+    for name, value in asdict(report).items():
+        if name == "diagnostics":
+            for inner, counted in value.items():
+                print(f"{inner.replace('_', ' '):26} {counted:,}")
+        else:
+            print(f"{name.replace('_', ' '):26} {f'{value:,}' if isinstance(value, int) else value}")
+
+
+if __name__ == "__main__":
+    main()

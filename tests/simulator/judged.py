@@ -1,0 +1,256 @@
+"""A run in which a screening policy and the exhaustive judge decide the same frames.
+
+1. There is one market, stepped once a frame. With ``judge_every`` 1 there are two books upon it, one under the policy
+   and one under the judge, and everything that they publish (results, deltas, state hashes) must be equal, byte for
+   byte, period after period; result rows name their frames.
+2. Above 1 there is the policy's book alone, so that a million accounts fit, and every so many ticks the shadow holds
+   all that stands in it against the judge. By induction what it finds nothing against is what the judge would have
+   published, but for what came and went between.
+3. Times are processor seconds of this process: the market's with its margin tables, the policy's, the judge's.
+"""
+
+import resource
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from flows.margin.registry import margin_models
+from flows.market.instant import Instant
+from flows.market.step import Market
+from flows.risk.book import Book
+from flows.risk.step import Period, Risk
+from flows.screening.diagnostics import Diagnostics
+from flows.screening.exhaustive import POLICY as EXHAUSTIVE
+from flows.screening.policy import ScreeningPolicy
+from flows.screening.shadow import Shadow
+from schemas.ledger import Frame
+from schemas.results import MARKET, RESULT, ResultKind, Results, Tier
+from tests.builders import SECOND_NS
+from tests.simulator.activity import Activity
+from tests.simulator.books import MODELS, BookBuilder, account_id
+from tests.simulator.frames import SHARDS, Frames
+from tests.simulator.paths import Path
+
+PERIOD_TICKS: Final = 60
+
+
+class OneMarket(Market):
+    """A market that several books share: whoever steps it again with the same frame gets the same instant."""
+
+    _last: tuple[Frame, Instant] | None = None
+
+    def step(self, frame: Frame) -> Instant:
+        """Return the market as the frame sees it."""
+        if self._last is None or self._last[0] is not frame:
+            self._last = frame, super().step(frame)
+        return self._last[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where policy and judge first part; ``account`` is empty where what differs is of all of them."""
+
+    frame: int
+    account: str
+    what: str
+
+
+@dataclass(slots=True)
+class Ticks:
+    """Processor seconds, one entry a tick."""
+
+    market: list[float] = field(default_factory=list)
+    policy: list[float] = field(default_factory=list)
+    judge: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a judged run found."""
+
+    policy: str
+    path: str
+    accounts: int
+    positions: int
+    ticks: int
+    judged_ticks: int
+    differences: int
+    first_difference: Difference | None
+    evaluated_share: float  # of all accounts, a tick, on average
+    hot_accounts_mean: float
+    hot_accounts_max: int
+    diagnostics: Diagnostics  # of the ticks alone
+    tier_changes: dict[str, int]
+    cpu_ms_a_tick: dict[str, float]
+    work_saved: float  # evaluations of the judge for one of the policy
+    cpu_saved: float  # the judge's seconds for one of the policy, the market's counted with both
+    worst_tick_cpu_ratio: float  # the policy's worst tick, with its market, for the judge's median
+    peak_memory_gib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is to be run; ``models`` are dealt to accounts in turn."""
+
+    accounts: int
+    path: str = "calm"
+    hours: float = 1.0
+    seed: int = 1
+    tick_ns: int = SECOND_NS
+    judge_every: int = 1
+    activity: float = 1.0
+    models: tuple[str, ...] = MODELS
+
+
+def judged_run(
+    run: Run, policy: ScreeningPolicy, show: Callable[[str, int, int, int], None] = lambda what, done, total, bad: None
+) -> Report:
+    """Build the book, let the path happen, and hold the policy against the judge.
+
+    Parameters
+    ----------
+    show : called with what is done, how much of how much, and how many differences there are.
+    """
+    return _Judged(run, policy, show).report()
+
+
+class _Judged:
+    def __init__(self, run: Run, policy: ScreeningPolicy, show: Callable[[str, int, int, int], None]) -> None:
+        self._run = run
+        self._name = policy.name
+        self._path = Path(run.path, hours=run.hours, seed=run.seed, tick_ns=run.tick_ns)
+        self._frames = Frames()
+        models = margin_models()
+        self._market = OneMarket(models)
+        policies = (policy, EXHAUSTIVE) if run.judge_every == 1 else (policy,)
+        self._policy, *others = [
+            Risk(
+                self._market, Book(range(SHARDS), shard_count=SHARDS, models=tuple(models)), models=models, screening=it
+            )
+            for it in policies
+        ]
+        self._judge = others[0] if others else None
+        self._shadow = Shadow(1.0)
+        self._ticks = Ticks()
+        self._hot: list[int] = []
+        self._changes: Counter[str] = Counter()
+        self._differences = 0
+        self._first: Difference | None = None
+        self._show = show
+
+    def report(self) -> Report:
+        """Run, and return what was found."""
+        builder = BookBuilder(
+            self._path, self._frames, self._policy, self._take, models=self._run.models, seed=self._run.seed,
+            show=lambda done, total: self._show("building", done, total, self._differences),
+        )  # fmt: skip
+        builder.build(self._run.accounts)
+        self._changes.clear()
+        for risk in (self._policy, self._judge):
+            if risk is not None:
+                risk.diagnostics = Diagnostics()
+        activity = Activity(self._path, rate=self._run.activity, seed=self._run.seed)
+        for tick, (now_ns, records) in enumerate(self._path, 1):
+            instant = self._policy.instant
+            assert instant is not None
+            legs = activity.legs(now_ns, instant, self._policy.book)
+            self._tick(self._frames.frame(now_ns, [*records, *activity.market(tick)], legs))
+            if self._judge is None and tick % self._run.judge_every == 0:
+                self._judge_all()
+            if tick % PERIOD_TICKS == 0 or tick == self._path.ticks:
+                self._take(self._frames.barrier(now_ns))
+            self._show("judging", tick, self._path.ticks, self._differences)
+        return self._reported()
+
+    def _take(self, frame: Frame) -> None:
+        """Take a frame that is not timed; compare what it publishes."""
+        period = self._policy.step(frame)
+        judged = self._judge.step(frame) if self._judge is not None else period
+        if period is None:
+            return
+        assert judged is not None
+        changed = judged.results[judged.results["kind"] == ResultKind.TIER_CHANGED]
+        self._changes.update(Tier(tier).name.lower() for tier in changed["tier_to"].tolist())
+        if self._judge is not None:
+            self._compare(period, judged)
+
+    def _tick(self, frame: Frame) -> None:
+        started = time.process_time()
+        self._market.step(frame)
+        priced = time.process_time()
+        self._policy.step(frame)
+        decided = time.process_time()
+        self._ticks.market.append(priced - started)
+        self._ticks.policy.append(decided - priced)
+        self._hot.append(self._policy.diagnostics.hot_accounts)
+        if self._judge is not None:
+            started = time.process_time()
+            self._judge.step(frame)
+            self._ticks.judge.append(time.process_time() - started)
+
+    def _judge_all(self) -> None:
+        instant = self._policy.instant
+        assert instant is not None
+        started = time.process_time()
+        found = self._shadow.judge(self._policy.book, instant, self._policy.models)
+        self._ticks.judge.append(time.process_time() - started)
+        if found is not None:
+            row, what = found
+            self._differ(1, Difference(instant.frame, account_id(int(self._policy.book.account[row])), what))
+
+    def _compare(self, period: Period, judged: Period) -> None:
+        if period.results.tobytes() != judged.results.tobytes():
+            self._differ(*_first_row(period.results, judged.results))
+        elif period.deltas.tobytes() != judged.deltas.tobytes() or period.state_hash != judged.state_hash:
+            self._differ(1, Difference(period.barrier.number, "", "deltas or state hashes differ"))
+
+    def _differ(self, count: int, difference: Difference) -> None:
+        self._differences += count
+        self._first = self._first or difference
+
+    def _reported(self) -> Report:
+        run, ticks, diagnostics = self._run, self._ticks, self._policy.diagnostics
+        book = self._policy.book
+        customers = book.customer_rows
+        cpu = {name: statistics.fmean(getattr(ticks, name) or [0.0]) for name in ("market", "policy", "judge")}
+        whole = [market + policy for market, policy in zip(ticks.market, ticks.policy, strict=True)]
+        pass_seconds = cpu["market"] + (statistics.median(ticks.judge) if ticks.judge else 0.0)
+        return Report(
+            policy=self._name,
+            path=run.path,
+            accounts=run.accounts,
+            positions=int(book.positions.count[customers].sum()),
+            ticks=self._path.ticks,
+            judged_ticks=len(ticks.judge),
+            differences=self._differences,
+            first_difference=self._first,
+            evaluated_share=diagnostics.evaluations / self._path.ticks / run.accounts,
+            hot_accounts_mean=statistics.fmean(self._hot),
+            hot_accounts_max=max(self._hot),
+            diagnostics=diagnostics,
+            tier_changes=dict(sorted(self._changes.items())),
+            cpu_ms_a_tick={name: 1e3 * seconds for name, seconds in cpu.items()},
+            work_saved=diagnostics.exhaustive_evaluations / max(1, diagnostics.evaluations),
+            cpu_saved=(cpu["market"] + cpu["judge"]) / (cpu["market"] + cpu["policy"]),
+            worst_tick_cpu_ratio=max(whole) / pass_seconds if pass_seconds else 0.0,
+            peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        )
+
+
+def _first_row(rows: Results, judged: Results) -> tuple[int, Difference]:
+    """Return how many rows only one of them has, and the first."""
+    mine, theirs = ({row.tobytes(): row for row in part} for part in (rows, judged))
+    alone = [(row, "policy") for data, row in mine.items() if data not in theirs]
+    alone += [(row, "judge") for data, row in theirs.items() if data not in mine]
+    assert alone, "the same rows in another order: the order itself is broken"
+    row, whose = min(alone, key=lambda found: (int(found[0]["frame"]), int(found[0]["account"]), found[1]))
+    account = int(row["account"])
+    said: dict[str, Any] = {
+        name: row[name].item() for name in RESULT.names or () if name not in ("frame", "account") and row[name]
+    }
+    said["kind"] = ResultKind(row["kind"]).name.lower()
+    name = "" if account == MARKET else account_id(account)
+    return len(alone), Difference(int(row["frame"]), name, f"only the {whose} says {said}")
