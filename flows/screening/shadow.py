@@ -17,7 +17,7 @@ import xxhash
 
 from flows.liquidation.ladder import tiers
 from flows.liquidation.sizing import orders
-from flows.margin.model import MarginModel
+from flows.margin.model import MarginModel, PositionColumns
 from flows.market.instant import Instant
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
@@ -81,22 +81,27 @@ def _missed_order(
     book: Book, instant: Instant, rows: Int64Array, tier: npt.NDArray[np.uint8], evaluation: Evaluation
 ) -> tuple[int, str] | None:
     """Return the first row whose open orders the judge would change, and how."""
-    concerned = (tier >= int(Tier.LIQUIDATING)) | (book.order_count[rows] > 0)
-    chosen = np.flatnonzero(~evaluation.undecidable & concerned)
+    is_concerned = (tier >= int(Tier.LIQUIDATING)) | (book.order_count[rows] > 0)
+    chosen = np.flatnonzero(~evaluation.undecidable & is_concerned)
     if chosen.shape[0] == 0:
         return None
-    standing = book.tier.copy()
-    standing[rows[chosen]] = tier[chosen]
+    # Copies, of the accounts concerned alone: ``orders`` writes what it decides.
+    concerned = rows[chosen]
+    positions = book.positions
+    places = positions.places(concerned)
+    count = positions.count[concerned]
     found: Results = orders(
-        rows=rows[chosen],
-        account=book.account,
-        tier=standing,
+        rows=np.arange(chosen.shape[0]),
+        account=book.account[concerned],
+        tier=tier[chosen],
         equity=evaluation.equity[chosen],
         maintenance=evaluation.maintenance_margin[chosen],
         notional=instant.notional,
-        positions=book.positions,
-        order_lots=book.order_lots.copy(),
-        order_count=book.order_count.copy(),
+        positions=PositionColumns(
+            np.cumsum(count) - count, count, positions.instrument[places], positions.lots[places]
+        ),
+        order_lots=book.order_lots[places],
+        order_count=book.order_count[concerned],
         liquidation=instant.liquidation,
     )
     if found.shape[0] == 0:
