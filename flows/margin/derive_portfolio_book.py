@@ -170,7 +170,7 @@ class DerivePortfolioModel(ABC, Generic[Parameters]):
         maintenance = np.empty(rows.shape[0])
         factors, collateral = tables.factors, tables.collateral
         pair_count = int(tables.pair.max(initial=-1)) + 1
-        cash, isolated = positions.cash_and_modes()
+        cash, narrow = positions.cash_and_narrow(rows)
         _requirements(
             tables.values, tables.sort, tables.call, tables.surplus, tables.notional, tables.oracle, tables.group,
             tables.expiry, tables.pair, pair_count, tables.static_long, tables.static_short, tables.basis_scale,
@@ -183,7 +183,7 @@ class DerivePortfolioModel(ABC, Generic[Parameters]):
             collateral.unit, collateral.group, collateral.worth, collateral.uncounted, collateral.maintenance,
             collateral.initial, collateral.charged, collateral.confidence, tables.group_confidence,
             tables.confidence_threshold, tables.confidence_charge, positions.offset, positions.count,
-            positions.instrument, positions.lots, cash, isolated, rows, initial, maintenance,
+            positions.instrument, positions.lots, cash, narrow, rows, initial, maintenance,
         )  # fmt: skip
         return initial, maintenance
 
@@ -314,7 +314,7 @@ def _requirements(
     instrument: UInt32Array,
     lots: Int64Array,
     cash: Int64Array,
-    isolated: BoolArray,
+    narrow: BoolArray,
     rows: Int64Array,
     initial: Float64Array,
     maintenance: Float64Array,
@@ -397,10 +397,9 @@ def _requirements(
             else:
                 put_notional[k] += size * notional[i]
         # An isolated account that holds positions has no collateral but cash.
-        narrow = assets > 0 and isolated[row] and count[row] > 0
         for a in range(assets):
             whole = cash[row, a] * asset_unit[a]
-            if whole == 0.0 or (whole > 0.0 and narrow):
+            if whole == 0.0 or (whole > 0.0 and narrow[n]):
                 continue
             extra += max(whole, 0.0) * asset_uncounted[a]
             g = asset_group[a]
@@ -427,7 +426,7 @@ def _requirements(
             least = min(least, group_confidence[groups_held[held]])
         for a in range(assets):
             whole = cash[row, a] * asset_unit[a]
-            if whole == 0.0 or (whole > 0.0 and narrow) or (whole < 0.0 and asset_group[a] == NO_GROUP):
+            if whole == 0.0 or (whole > 0.0 and narrow[n]) or (whole < 0.0 and asset_group[a] == NO_GROUP):
                 continue
             # What follows no underlying is as little sure as the least sure of those that the account holds.
             sure = asset_confidence[a] if asset_group[a] != NO_GROUP else min(asset_confidence[a], least)

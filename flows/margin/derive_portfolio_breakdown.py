@@ -4,6 +4,8 @@
 2. What collateral gains in a scenario is the adjustment of that scenario: it is no position.
 """
 
+import numpy as np
+
 from flows.margin.breakdown import (
     LOSS,
     Breakdown,
@@ -86,15 +88,14 @@ def portfolio_breakdown(
 
 def _balances(tables: DerivePortfolioTables, positions: PositionColumns, row: int) -> dict[int, float]:
     """Return what is held of each asset that is margined, in whole assets."""
-    cash, isolated = positions.cash_and_modes()
+    cash, narrow = positions.cash_and_narrow(np.array([row]))
     if cash.shape[1] == 0:
         return {}
     collateral = tables.collateral
-    narrow = bool(isolated[row]) and positions.count[row] > 0
     return {
         asset: float(units) * float(collateral.unit[asset])
         for asset, units in enumerate(cash[row])
-        if (units > 0 and not narrow) or (units < 0 and collateral.group[asset] != NO_GROUP)
+        if (units > 0 and not narrow[0]) or (units < 0 and collateral.group[asset] != NO_GROUP)
     }
 
 

@@ -133,7 +133,7 @@ class DeriveSrmModel:
         """Return ``(initial, maintenance)``, each (n,), numeraire; infinite where a position is not covered."""
         initial = np.empty(rows.shape[0])
         maintenance = np.empty(rows.shape[0])
-        cash, narrow = positions.cash_and_modes()
+        cash, narrow = positions.cash_and_narrow(rows)
         most = int(positions.count[rows].max(initial=0))
         _requirements(
             tables.sort, tables.call, tables.isolated, tables.mark, tables.strike, tables.size, tables.forward,
@@ -206,8 +206,8 @@ def _expiry_group(tables: DeriveSrmTables, of: str, held: list[tuple[int, float]
 
 def _collateral_parts(tables: DeriveSrmTables, listings: Listings, positions: PositionColumns, row: int) -> list[Part]:
     """Return what of each asset does not count."""
-    cash, isolated = positions.cash_and_modes()
-    if cash.shape[1] == 0 or (isolated[row] and positions.count[row] > 0):
+    cash, narrow = positions.cash_and_narrow(np.array([row]))
+    if cash.shape[1] == 0 or narrow[0]:
         return []
     found = []
     for asset, units in enumerate(cash[row]):
@@ -321,7 +321,7 @@ def _requirements(
                 kept += worth - max(alone_maintenance, worst + uncovered[i, 1] * naked)
         # An isolated account that holds positions has no collateral but cash.
         for a in range(assets):
-            if cash[rows[n], a] > 0 and not (narrow[rows[n]] and last > first):
+            if cash[rows[n], a] > 0 and not narrow[n]:
                 whole = cash[rows[n], a] * asset_unit[a]
                 opened += whole * uncounted[a, 0]
                 kept += whole * uncounted[a, 1]

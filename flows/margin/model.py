@@ -22,11 +22,13 @@ UInt32Array = npt.NDArray[np.uint32]
 class Balances:
     """Every account's cash by asset: ``units`` (N, C), signed; an asset beyond C has no balance.
 
-    ``isolated`` (N,): while such an account holds positions, a positive balance counts only in what they settle in.
+    ``isolated`` (N,): while such an account holds positions, a positive balance counts only in what they settle in;
+    ``held`` (N,) says how many it holds, also beside positions that it might hold.
     """
 
     units: Int64Array
     isolated: BoolArray
+    held: Int64Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,11 @@ class PositionColumns:
     lots: Int64Array
     balances: Balances | None = None
 
-    def cash_and_modes(self) -> tuple[Int64Array, BoolArray]:
-        """Return what ``balances`` holds, or no columns of cash."""
+    def cash_and_narrow(self, rows: Int64Array) -> tuple[Int64Array, BoolArray]:
+        """Return (N, C) units of cash, and (n,) whether a positive balance counts only where positions settle."""
         if self.balances is None:
-            return np.zeros((0, 0), np.int64), np.zeros(0, np.bool_)
-        return self.balances.units, self.balances.isolated
+            return np.zeros((0, 0), np.int64), np.zeros(rows.shape[0], np.bool_)
+        return self.balances.units, self.balances.isolated[rows] & (self.balances.held[rows] > 0)
 
     def places(self, rows: Int64Array) -> Int64Array:
         """Return where the positions of some rows stand, row after row."""

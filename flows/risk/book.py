@@ -151,7 +151,7 @@ class Book:
         """Positions of every row; ``entry_cash`` and ``order_lots`` are aligned with its lots."""
         return PositionColumns(
             self._offset[: self.rows], self._count[: self.rows], self.pool_instrument, self.pool_lots,
-            Balances(self.cash, self.isolated),
+            Balances(self.cash, self.isolated, self._count[: self.rows]),
         )  # fmt: skip
 
     @property

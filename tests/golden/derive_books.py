@@ -181,7 +181,7 @@ def a_random_book(rng: np.random.Generator, accounts: int, instruments: int) -> 
         count,
         np.array([i for held in holdings for i in held], np.uint32),
         np.array([lots for held in holdings for lots in held.values()], np.int64),
-        Balances(units, rng.random(accounts) < 0.2),
+        Balances(units, rng.random(accounts) < 0.2, count),
     )
 
 
@@ -204,7 +204,7 @@ def compare_books(seed: int, accounts: int, models: dict[str, MarginModel]) -> I
             place = slice(int(book.offset[row]), int(book.offset[row] + book.count[row]))
             held = dict(zip(book.instrument[place].tolist(), book.lots[place].tolist(), strict=True))
             cash = {asset: int(units) for asset, units in enumerate(balances.units[row]) if units}
-            expected = derive.requirement(plain, name, held, cash, isolated=bool(balances.isolated[row]))
+            expected = derive.requirement(plain, name, held, cash, narrow=bool(balances.isolated[row]) and bool(held))
             size = abs(float(worth[row])) + sum(abs(lots) * float(instant.notional[i]) for i, lots in held.items())
             size += sum(abs(units) * float(instant.asset_unit[a] * instant.asset_price[a]) for a, units in cash.items())
             yield Compared(f"{name} initial", float(initial[row]), expected[0], size)

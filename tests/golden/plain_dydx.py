@@ -102,6 +102,8 @@ def answer(kind: str, case: dict[str, Any], markets: Markets) -> dict[str, Any]:
         value = None if bad else bankruptcy(case, case["delta_base_quantums"], markets)
         return case | {"expected_quote_quantums": value, "error": bad}
     price = None if bad else fillable(case, markets)
+    if price is not None and price < 0:
+        price, bad = None, True
     return case | {
         "expected_num": None if price is None else price.numerator,
         "expected_den": None if price is None else price.denominator,

@@ -24,6 +24,7 @@ def test_random_accounts_agree_with_the_plain_implementation(model: str) -> None
     # A margin that is nearly nothing is what large sums leave: those are held to the size of the sums, by the above.
     margins = [it for name, it in report.steps.items() if name.endswith((": im", ": mm", "_margin"))]
     assert margins and max(it.of_itself for it in margins) < 1e-9
+    assert max(it.of_size for it in report.steps.values()) < 1e-11
 
 
 def test_random_books_agree_with_the_plain_judge() -> None:
@@ -32,6 +33,7 @@ def test_random_books_agree_with_the_plain_judge() -> None:
 
     assert _failing(report) == []
     assert max(it.of_itself for it in report.steps.values()) < 1e-9
+    assert max(it.of_size for it in report.steps.values()) < 1e-13
 
 
 def _short_puts_for_free(*arguments: Any) -> float:

@@ -138,7 +138,7 @@ def a_random_day(happenings: Sequence[Happening]) -> list[Event]:
         an_account("carol", number=3, margin_mode="isolated"),
         an_account("dave", number=4, margin_model="tidegate-portfolio", margin_mode="isolated"),
         an_account("gina", number=5, margin_model="derive-srm"),
-        an_account("hugo", number=6, margin_model="derive-pmrm2"),
+        an_account("hugo", number=6, margin_model="derive-pmrm2", margin_mode="isolated"),
         *[a_transfer("4000", account=trader, number=place) for place, trader in enumerate(TRADERS, 1)],
         *[a_transfer("0.1", account=trader, asset="BTC", number=place) for place, trader in enumerate(TRADERS, 7)],
         a_parameters_change("oracle", {"price_age_ns_max": 30 * MINUTE_NS}),

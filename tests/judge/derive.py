@@ -33,9 +33,12 @@ class Group:
 
 
 def requirement(
-    market: Market, model: str, positions: dict[int, int], cash: dict[int, int], *, isolated: bool
+    market: Market, model: str, positions: dict[int, int], cash: dict[int, int], *, narrow: bool
 ) -> tuple[float, float]:
-    """Return initial and maintenance margin of an account, in the numeraire; infinite where it is not covered."""
+    """Return initial and maintenance margin of an account, in the numeraire; infinite where it is not covered.
+
+    ``narrow``: it is isolated and holds positions, so that a positive balance does not count but where they settle.
+    """
     parameters = cast(Parameters, market.parameters[model])
     covered = _covered(market)
     live = {held: lots for held, lots in sorted(positions.items()) if held not in market.settled}
@@ -46,9 +49,11 @@ def requirement(
         asset: units / 10 ** market.assets[asset].decimals
         for asset, units in cash.items()
         if asset not in set(covered.values()) and market.assets[asset].asset != market.numeraire
-        and not (isolated and positions and units > 0)
+        and not (narrow and units > 0)
     }  # fmt: skip
-    equity = sum(lots * market.worth[held].value * market.worth[held].asset_price for held, lots in live.items())
+    # A perpetual is worth its mark here and there: it is left out of both.
+    options = {held: lots for held, lots in live.items() if market.instruments[held].kind == "option"}
+    equity = sum(lots * market.worth[held].value * market.worth[held].asset_price for held, lots in options.items())
     equity += sum(amount * market.asset_price(asset)[0] for asset, amount in balances.items())
     groups: dict[tuple[str, int], Group] = {}
     for held, lots in live.items():
@@ -189,7 +194,7 @@ def _perpetual(market: Market, group: Group, confidence: float) -> Row:
             worth += lots * float(it.lot) * market.worth[held].mark
     return {
         "perp_amount": amount, "perp_price": worth / amount if amount else 0.0, "perp_conf": confidence,
-        "perp_pnl": worth, "perp_funding": 0.0,
+        "perp_pnl": 0.0, "perp_funding": 0.0,
     }  # fmt: skip
 
 

@@ -16,14 +16,14 @@ from tests.judge.market import Instrument, Market, Worth, black76, lot_value
 
 
 def requirement(
-    market: Market, model: str, positions: dict[int, int], cash: dict[int, int], *, isolated: bool
+    market: Market, model: str, positions: dict[int, int], cash: dict[int, int], *, narrow: bool
 ) -> tuple[float, float]:
     """Return initial and maintenance margin of an account's positions (instrument to lots) and cash (asset to units).
 
     Cash is for the models that margin collateral themselves.
     """
     if model in MARGINS_COLLATERAL:
-        return derive.requirement(market, model, positions, cash, isolated=isolated)
+        return derive.requirement(market, model, positions, cash, narrow=narrow)
     if model == "tidegate-standard":
         return standard(market, positions)
     assert model == "tidegate-portfolio", f"the judge knows no margin model {model!r}"
@@ -37,7 +37,7 @@ def initial_with_open_orders(
     cash: dict[int, int],
     open_orders: dict[int, tuple[int, int]],
     *,
-    isolated: bool,
+    narrow: bool,
 ) -> float:
     """Return initial margin of the worst of three books: as held, all (buys, sells) bought, all of them sold."""
     books = [positions]
@@ -46,7 +46,7 @@ def initial_with_open_orders(
         for instrument, told in open_orders.items():
             book[instrument] = book.get(instrument, 0) + sign * told[side]
         books.append({instrument: lots for instrument, lots in book.items() if lots})
-    return max(requirement(market, model, book, cash, isolated=isolated)[0] for book in books)
+    return max(requirement(market, model, book, cash, narrow=narrow)[0] for book in books)
 
 
 def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:

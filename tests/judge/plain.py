@@ -276,9 +276,10 @@ class Judge:
         if not known:
             return Health(known, equity, 0.0, 0.0, gross)
         held = (account.model, account.positions, account.cash)
-        initial, maintenance = requirement(market, *held, isolated=account.isolated)
+        narrow = account.isolated and bool(account.positions)
+        initial, maintenance = requirement(market, *held, narrow=narrow)
         if account.open_orders:
-            initial = initial_with_open_orders(market, *held, account.open_orders, isolated=account.isolated)
+            initial = initial_with_open_orders(market, *held, account.open_orders, narrow=narrow)
         # What its model does not cover has no finite requirement.
         return Health(isfinite(initial), equity, initial, maintenance, gross)
 

@@ -63,7 +63,7 @@ def holding(model: MarginModel, parameters: Any, cash: list[int], held: dict[int
     """Return equity, initial and maintenance margin of one account."""
     market, instant = priced()
     book = a_book([cash], [held])
-    balances = Balances(book.cash, np.array([changes.get("isolated", False)]))
+    balances = Balances(book.cash, np.array([changes.get("isolated", False)]), book.positions.count)
     positions = replace(book.positions, balances=balances)
     tables = model.tables(market.columns, parameters)
     margins = model.requirements(tables, positions, np.array([0]))
@@ -215,7 +215,8 @@ def test_a_coin_of_which_nothing_covered_is_listed_counts_for_nothing() -> None:
     market.step(a_frame(*a_venue(an_instrument(0, payoff="inverse"), accounts=("derive-pmrm",))))
     instant = market.step(a_frame(a_price(50_000.0), a_dollar()))
     positions = replace(
-        a_book([[0, 10**8]], [{}]).positions, balances=Balances(np.array([[0, 10**8]]), np.zeros(1, bool))
+        a_book([[0, 10**8]], [{}]).positions,
+        balances=Balances(np.array([[0, 10**8]]), np.zeros(1, np.bool_), np.zeros(1, np.int64)),
     )
 
     initial, maintenance = PMRM.requirements(instant.margin_tables["derive-pmrm"], positions, np.array([0]))
@@ -231,9 +232,24 @@ def test_cash_stays_cash_when_the_last_option_on_it_has_settled() -> None:
     settled = SettlementRecord("BTC", at(DAY), "50000")
     instant = market.step(a_frame(settled, a_price(50_000.0, seconds=DAY), a_dollar(1.0, seconds=DAY), seconds=DAY))
     positions = replace(
-        a_book([[10**6, 0]], [{}]).positions, balances=Balances(np.array([[10**6, 0]]), np.zeros(1, bool))
+        a_book([[10**6, 0]], [{}]).positions,
+        balances=Balances(np.array([[10**6, 0]]), np.zeros(1, np.bool_), np.zeros(1, np.int64)),
     )
 
     initial, maintenance = SRM.requirements(instant.margin_tables["derive-srm"], positions, np.array([0]))
 
     assert (initial.tolist(), maintenance.tolist()) == ([0.0], [0.0])
+
+
+@each_model
+def test_orders_that_might_fill_do_not_free_collateral(model: MarginModel, parameters: Any) -> None:
+    """A coin that counts in equity, while nothing is held yet, is not margined once an order might fill."""
+    columns = priced()[0].columns
+    tables = model.tables(columns, parameters)
+    balances = Balances(np.array([[0, 10**8]]), np.ones(1, np.bool_), np.zeros(1, np.int64))
+    filled = a_book([[0, 0]], [{covered(columns)[0]: -1}]).positions
+
+    initial, _ = model.requirements(tables, replace(filled, balances=balances), np.array([0]))
+    without, _ = model.requirements(tables, filled, np.array([0]))
+
+    assert initial[0] > without[0] + 1_000.0
