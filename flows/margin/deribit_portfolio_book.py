@@ -10,10 +10,9 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from flows.margin.breakdown import (
@@ -28,6 +27,7 @@ from flows.margin.breakdown import (
     worst_of,
 )
 from flows.margin.deribit_portfolio import EXTENDED_MOVES, SETTLEMENT_NS, growth, option_profits, scenarios_of
+from flows.margin.grouping import dense
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.market.listings import Listings
@@ -85,8 +85,8 @@ class DeribitPortfolioModel:
         """Return every instrument's scenario row, and the numbers of every group and expiry."""
         matrices = [*parameters.inverse.values(), *parameters.linear.values(), parameters.default_matrix]
         width = padded(np.zeros(max(scenarios_of(it).move.shape[0] for it in matrices)), 0.0).shape[0]
-        group_first, group = _dense(columns.underlying, columns.settlement_asset, columns.inverse)
-        expiry_first, expiry = _dense(group, columns.expiry_ns)
+        group_first, group = dense(columns.underlying, columns.settlement_asset, columns.inverse)
+        expiry_first, expiry = dense(group, columns.expiry_ns)
         return _tables(
             columns, parameters, np.arange(columns.count), vector=aligned_rows(columns.count, width),
             delta=np.zeros(columns.count), group=group, expiry=expiry, group_first=group_first,
@@ -180,13 +180,6 @@ def _tables(
     return DeribitPortfolioTables(
         vector, delta, group, expiry, group_first, expiry_first, expiry_move, dampener, numbers
     )
-
-
-def _dense(*keys: npt.NDArray[np.integer[Any]]) -> tuple[Int64Array, Int32Array]:
-    """Return the first row of each distinct key, and (K,) which of them each row has."""
-    rows = np.stack(keys, axis=1).astype(np.int64)
-    _, firsts, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return firsts.astype(np.int64), which.reshape(-1).astype(np.int32)
 
 
 def _scenarios(

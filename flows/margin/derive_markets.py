@@ -9,11 +9,11 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from flows.margin.grouping import dense
 from flows.margin.model import BoolArray, Float64Array, Int64Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.pricing.kinds import OPTION, PERPETUAL, SPOT
@@ -76,19 +76,6 @@ def markets_of(columns: InstrumentColumns, confidence_band: float) -> Markets:
         asset_confidence=_confidence(assets.confidence, confidence_band),
         stable_price=float(settlement_price[covered][0]) if covered.any() else 1.0,
     )
-
-
-def dense(*keys: npt.NDArray[np.floating[Any]] | npt.NDArray[np.integer[Any]]) -> tuple[Int64Array, Int32Array]:
-    """Return the first row of each distinct key, and (K,) which of them each row has; keys in rising order."""
-    order = np.lexsort(keys[::-1])
-    new = np.zeros(order.shape[0], np.bool_)
-    for key in keys:
-        new[1:] |= key[order][1:] != key[order][:-1]
-    which = np.empty(order.shape[0], np.int32)
-    which[order] = np.cumsum(new)
-    # The sort is stable, so the first of equal rows is the first of them in instrument order.
-    starts = np.flatnonzero(np.concatenate(([True], new[1:]))) if order.shape[0] else np.zeros(0, np.int64)
-    return order[starts].astype(np.int64), which
 
 
 def sorts(columns: InstrumentColumns) -> Int8Array:

@@ -22,7 +22,8 @@ import numpy as np
 from numba import njit
 
 from flows.margin.derive import YEAR_SECONDS, Options, confidence_charges, option_prices
-from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense, markets_of
+from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, markets_of
+from flows.margin.grouping import dense
 from flows.margin.model import BoolArray, Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.pricing.grid import aligned_rows

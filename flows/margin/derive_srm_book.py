@@ -18,8 +18,9 @@ from numba import njit
 
 from flows.margin.breakdown import LOSS, Breakdown, Part, ScenarioGroup, ScenarioProfit, floors, group_name, grouped
 from flows.margin.derive import confidence_charges, option_prices
-from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, dense, markets_of
+from flows.margin.derive_markets import IS_LINEAR, IS_OPTION, NO_GROUP, NOT_COVERED, NOTHING, Markets, markets_of
 from flows.margin.derive_srm import isolated_charges
+from flows.margin.grouping import dense
 from flows.margin.model import BoolArray, Float64Array, Int64Array, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.market.listings import Listings

@@ -1,26 +1,30 @@
 """Thousands of random portfolios, held against the plain implementations: ``python -m tests.golden.campaign``.
 
-One account at a time through the forms that show every step, and whole books of Derive's models through the columns
-that decide. For every step it prints how many numbers there were, the largest error relative to the number itself and
-to the largest that was summed up for it, and where. It exits with 1 where a number differs by more than ``TOLERANCE``
-of the latter (a margin that is nearly nothing is a sum of large gains and losses), or an integer differs at all.
+One account at a time through the forms that show every step, and whole books through the columns that decide (of all
+models but ``deribit-standard``, whose options have no plain twin). For every step it prints how many numbers there
+were, the largest error relative to the number itself and to the largest that was summed up for it, and where. It exits
+with 1 where a number differs by more than ``TOLERANCE`` of the latter (a margin of nearly nothing is a sum of large
+gains and losses), or an integer differs at all.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
+from flows.margin.deribit_portfolio_book import MODEL as DERIBIT_BOOK
 from flows.margin.derive_pmrm2_book import MODEL as PMRM2_BOOK
 from flows.margin.derive_pmrm_book import MODEL as PMRM_BOOK
 from flows.margin.derive_srm_book import MODEL as SRM_BOOK
+from flows.margin.dydx_book import MODEL as DYDX_BOOK
 from flows.margin.model import MarginModel
 from infra.conformance.adapter import Adapter
 from infra.conformance.deribit import ADAPTER as DERIBIT
 from infra.conformance.derive import PMRM, PMRM2, SRM
 from infra.conformance.dydx import ADAPTER as DYDX
-from tests.golden.derive_books import compare_books
+from tests.golden import derive_books, venue_books
 from tests.golden.random_portfolios import random_documents
 
 TOLERANCE: Final = 1e-9
@@ -30,7 +34,9 @@ BOOK_ACCOUNTS: Final = 40
 ADAPTERS: Final[dict[str, Adapter]] = {
     "derive-srm": SRM, "derive-pmrm": PMRM, "derive-pmrm2": PMRM2, "deribit": DERIBIT, "dydx-v4": DYDX,
 }  # fmt: skip
-BOOKS: Final[dict[str, MarginModel]] = {model.name: model for model in (SRM_BOOK, PMRM_BOOK, PMRM2_BOOK)}
+BOOKS: Final[dict[str, MarginModel]] = {
+    model.name: model for model in (SRM_BOOK, PMRM_BOOK, PMRM2_BOOK, DERIBIT_BOOK, DYDX_BOOK)
+}
 
 
 @dataclass
@@ -89,9 +95,11 @@ def run_accounts(model: str, document: dict[str, Any], report: Report) -> None:
 
 
 def run_books(seed: int, size: int, report: Report) -> None:
-    """Hold so many accounts of random books against the plain judge, under each of Derive's models."""
+    """Hold so many accounts of random books against the plain implementations, under each model."""
     for book in range(-(-size // BOOK_ACCOUNTS)):
-        for place, one in enumerate(compare_books(seed * 1_000_000 + book, BOOK_ACCOUNTS, BOOKS)):
+        of_market = (seed * 1_000_000 + book, BOOK_ACCOUNTS, BOOKS)
+        compared = chain(derive_books.compare_books(*of_market), venue_books.compare_books(*of_market))
+        for place, one in enumerate(compared):
             error = abs(one.own - one.expected)
             report.step(f"books, {one.step}").take(
                 error=error, expected=one.expected, size=one.size, agrees=error <= TOLERANCE * one.size,
