@@ -20,6 +20,8 @@ from flows.pricing.black76 import black76
 from schemas.ledger import SviRecord, VolPointsRecord
 
 VOL_TOLERANCE: Final = 1e-3
+# Of the forward: what binary arithmetic loses where vol does not matter.
+_ROUNDING: Final = 1e-9
 # A fit is held against itself on so many strikes, this far (as a ratio) around those that are listed.
 _GRID_POINTS: Final = 61
 _GRID_REACH: Final = 1.5
@@ -70,20 +72,19 @@ def _butterfly(smile: Smile) -> str | None:
     strike = smile.checked_strikes()
     vol = implied_vols(smile.record, strike)
     call, vega = _calls(smile, strike, vol)
-    slack = vega * VOL_TOLERANCE
+    slack = vega * VOL_TOLERANCE + smile.forward * _ROUNDING
     width, fall = strike[1:] - strike[:-1], call[:-1] - call[1:]
     for i in np.flatnonzero((fall < -slack[1:]) | (fall > width + slack[1:])):
         if fall[i] < 0.0:
             return f"crossed: a call at {strike[i + 1]:g}, vol {vol[i + 1]:g}, costs more than one at {strike[i]:g}"
         return f"crossed: calls at {strike[i]:g} and {strike[i + 1]:g} differ by more than their strikes"
-    if strike.shape[0] > len("abc") - 1:
-        share = width[1:] / (width[:-1] + width[1:])
-        chord = share * call[:-2] + (1.0 - share) * call[2:]
-        for i in np.flatnonzero(call[1:-1] > chord + slack[1:-1]):
-            return (
-                f"crossed: a call at {strike[i + 1]:g}, vol {vol[i + 1]:g}, costs more than those at {strike[i]:g}, "
-                f"vol {vol[i]:g}, and {strike[i + 2]:g}, vol {vol[i + 2]:g}, allow (butterfly)"
-            )
+    share = width[1:] / (width[:-1] + width[1:])
+    chord = share * call[:-2] + (1.0 - share) * call[2:]
+    for i in np.flatnonzero(call[1:-1] > chord + slack[1:-1]):
+        return (
+            f"crossed: a call at {strike[i + 1]:g}, vol {vol[i + 1]:g}, costs more than those at {strike[i]:g}, "
+            f"vol {vol[i]:g}, and {strike[i + 2]:g}, vol {vol[i + 2]:g}, allow (butterfly)"
+        )
     return None
 
 

@@ -223,6 +223,9 @@ def test_an_empty_portfolio_needs_nothing(document: dict[str, Any], tmp_path: Pa
     assert answer["health"] == answer["equity"]
 
 
+DEEP = ("3914.11", "7184.34", "10204.15", "14550.32", "19253.05", "19704.04")
+
+
 @pytest.mark.parametrize(
     "smiles",
     [
@@ -230,8 +233,9 @@ def test_an_empty_portfolio_needs_nothing(document: dict[str, Any], tmp_path: Pa
         two_expiries(svi(), svi(LATER, a="0.05", b="0.1", time_to_expiry="0.2886")),
         two_expiries(smile({"70000": "0.6"}), smile({"65000": "0.5", "75000": "0.2"}, LATER)),
         with_("market.smiles", [smile({"59900": "0.6", "60000": "0.6005", "60100": "0.6"})]),
+        with_("market", {"prices": {"BTC": "60123.37"}, "smiles": [smile(dict.fromkeys(DEEP, "0.6"))]}),
     ],
-    ids=["points", "fits", "one point", "rounded"],
+    ids=["points", "fits", "one point", "rounded", "far away"],
 )
 def test_a_smile_that_is_not_crossed_is_taken(smiles: dict[str, Any], tmp_path: Path) -> None:
     """A control: refusing whatever has a skew, falls in vol over time, or is rounded would be no check."""
