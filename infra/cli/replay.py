@@ -81,6 +81,10 @@ ChainOption = Annotated[ChainKind, typer.Option("--chain", help="An embedded EVM
 Exhaustive = Annotated[
     bool, typer.Option("--exhaustive", help="Evaluate every account at every instant: the same bytes, slowly.")
 ]
+ScreeningName = Annotated[
+    str,
+    typer.Option("--screening", metavar="POLICY", help="Who chooses the accounts that an instant evaluates."),
+]
 ShadowFraction = Annotated[
     float,
     typer.Option(
@@ -113,6 +117,7 @@ def replay(
     engine: EngineOption = Engine.PLAIN,
     shards: Shards = 16,
     chain: ChainOption = ChainKind.EMBEDDED,
+    screening: ScreeningName = DEFAULT,
     exhaustive: Exhaustive = False,
     shadow: ShadowFraction = 0.0,
     as_json: Json = False,
@@ -127,7 +132,7 @@ def replay(
         until_ns=None if until is None else moment_ns("--until", until),
         chain=chain.value,
         parameters={} if params is None else _parameters(params),
-        screening=JUDGE if exhaustive else DEFAULT,
+        screening=JUDGE if exhaustive else screening,
         shadow=shadow,
         engine=engine.value,
         worker_count=workers,

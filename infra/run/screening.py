@@ -6,12 +6,13 @@
 from importlib.metadata import entry_points
 from typing import Final
 
+from flows.screening.boxes import POLICY as BOXES
 from flows.screening.exhaustive import POLICY as EXHAUSTIVE
 from flows.screening.policy import ScreeningPolicy
 
 JUDGE: Final = EXHAUSTIVE.name
 DEFAULT: Final = EXHAUSTIVE.name
-_OURS: Final[dict[str, ScreeningPolicy]] = {EXHAUSTIVE.name: EXHAUSTIVE}
+_OURS: Final[dict[str, ScreeningPolicy]] = {policy.name: policy for policy in (BOXES, EXHAUSTIVE)}
 
 
 class UnknownScreeningPolicy(Exception):  # noqa: N818 - says what happened

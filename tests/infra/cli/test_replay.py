@@ -66,9 +66,8 @@ def test_a_difference_ends_a_replay_with_its_own_code(log: Path, monkeypatch: py
 def test_a_run_belongs_to_whose_decisions_it_has(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where a run of an exact policy cannot be gone on with, or verified, by the judge."""
     monkeypatch.setitem(screening._OURS, "misses-account", MissesAccount())
-    monkeypatch.setattr("infra.cli.replay.DEFAULT", "misses-account")
 
-    missed = summary(replayed(log, "missed"))
+    missed = summary(replayed(log, "missed", "--screening", "misses-account"))
 
     described = json.loads((log.parent / "missed" / "run.json").read_bytes())
     assert described["screening"] == "exhaustive"
