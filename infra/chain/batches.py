@@ -49,6 +49,10 @@ class BatchesWriter:
         """Put everything appended on the disk; return the length to commit."""
         return self._file.sync()
 
+    def digest(self) -> bytes:
+        """Return the digest of everything in the file."""
+        return self._file.digest()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

@@ -2,15 +2,18 @@
 
 1. What lies beyond a committed length is never read: a crash may leave anything there.
 2. ``sync`` returns only once the bytes are on the disk.
+3. ``digest`` is that of every byte from the first on: of those that stand there, where a run goes on.
 """
 
 import os
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 # Behind the name of a file that is about to be replaced.
 TEMPORARY: Final = ".tmp"
+_BLOCK: Final = 1 << 20
 
 
 class ShorterThanCommitted(Exception):  # noqa: N818 - says what happened
@@ -38,6 +41,7 @@ class AppendFile:
             raise ShorterThanCommitted(f"{path} has {size} bytes, {committed} were committed: restore it from a copy")
         self._file.truncate(committed)
         self._length = committed
+        self._hasher = _hashed(path, committed)
 
     def __enter__(self) -> Self:
         """Return the file."""
@@ -53,6 +57,11 @@ class AppendFile:
         """Write bytes behind the last ones."""
         self._file.write(data)
         self._length += len(data)
+        self._hasher.update(data)
+
+    def digest(self) -> bytes:
+        """Return the digest of everything in the file."""
+        return self._hasher.digest()
 
     def sync(self) -> int:
         """Put everything on the disk; return the length to commit."""
@@ -63,6 +72,20 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def digest_of(path: Path, length: int) -> bytes:
+    """Return the digest of the first bytes of a file; of all, where it is shorter."""
+    return _hashed(path, length).digest()
+
+
+def _hashed(path: Path, length: int) -> blake2b:
+    hasher = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while length > 0 and (block := file.read(min(length, _BLOCK))):
+            hasher.update(block)
+            length -= len(block)
+    return hasher
 
 
 def write_atomically(path: Path, data: bytes) -> None:

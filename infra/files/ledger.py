@@ -9,13 +9,14 @@ A file holds frames, each behind its length (u32, little-endian); its name is th
 
 import base64
 from collections.abc import Collection, Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from typing import Final
 
 import msgspec
 
-from infra.files.append import AppendFile, sync_directory
+from infra.files.append import AppendFile, digest_of, sync_directory
 from schemas.failures import DeadLetter, FailureReason, Origin
 from schemas.ledger import Frame, LedgerError, check_link, decode_frame
 
@@ -63,6 +64,8 @@ class LedgerWriter:
         self.torn_bytes = 0
         self.position = self._end()
         self._file = AppendFile(self._path(self.position.file), self.position.offset)
+        # Of the files before it, which are whole: each is read once at most.
+        self._digests: dict[int, bytes] = {}
         sync_directory(folder)
 
     def append(self, frames: Iterable[bytes]) -> None:
@@ -70,6 +73,7 @@ class LedgerWriter:
         file, offset, number = self.position.file, self.position.offset, self.position.next_frame
         for frame in frames:
             if offset >= self._file_bytes_max:
+                self._digests[file] = self._file.digest()
                 self.close()
                 file, offset = number, 0
                 self._file = AppendFile(self._path(file))
@@ -86,6 +90,14 @@ class LedgerWriter:
         """Make everything appended durable; return the end of it."""
         self._file.sync()
         return self.position
+
+    def digest(self) -> bytes:
+        """Return the digest of everything appended, as ``ledger_digest`` has it."""
+        whole = [(number, path) for number, path in _files(self._folder) if number < self.position.file]
+        for number, path in whole:
+            if number not in self._digests:
+                self._digests[number] = digest_of(path, path.stat().st_size)
+        return _joined([*(self._digests[number] for number, _ in whole), self._file.digest()])
 
     def truncate_to(self, position: LedgerPosition) -> None:
         """Take back everything behind a position that ``sync`` returned.
@@ -132,6 +144,21 @@ class LedgerWriter:
 
     def _path(self, first: int) -> Path:
         return self._folder / f"{first:08d}{_SUFFIX}"
+
+
+def ledger_digest(folder: Path, position: LedgerPosition) -> bytes:
+    """Return the digest of a ledger up to a position: over the digests of its files."""
+    return _joined(
+        [
+            digest_of(path, position.offset if number == position.file else path.stat().st_size)
+            for number, path in _files(folder)
+            if number <= position.file
+        ]
+    )
+
+
+def _joined(digests: Iterable[bytes]) -> bytes:
+    return blake2b(b"".join(digests), digest_size=16).digest()
 
 
 def read_frames(

@@ -8,7 +8,9 @@
    each would pass its own checksum, and the run would go on from a state that never was.
 4. A directory belongs to one description (genesis, shards, inputs, options): resuming with another one is refused.
 5. One process at a time writes a directory. It holds a lock that ends with it, however it ends.
-6. ``commit.json`` carries its own checksum: no length, digest or count in it is believed after it was edited.
+6. ``commit.json`` has a digest of what every such file was, so that a byte that turned since is seen before a run goes
+   on from it.
+7. ``commit.json`` carries its own checksum: no length, digest or count in it is believed after it was edited.
 """
 
 import fcntl
@@ -29,7 +31,7 @@ from schemas.checkpoint import CheckpointError, open_envelope, seal_envelope
 from schemas.ledger import Genesis
 
 COMMIT_VERSION: Final = 3
-_DESCRIPTION: Final = "run.json"
+DESCRIPTION: Final = "run.json"
 _COMMIT: Final = "commit.json"
 _SUMMARY: Final = "summary.json"
 # Magic bytes and the barrier's frame number, before a stage's own sealed bytes.
@@ -61,7 +63,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """A barrier, and how long every file was there.
 
-    ``digest`` is over everything published up to the barrier; ``counts`` and ``tallies`` are for the summary;
+    ``digest`` is over everything decided up to the barrier; ``digests`` are of the files, up to their lengths;
+    ``counts`` and ``tallies`` are for the summary;
     ``checksum`` is over all other fields, and is there once the commit is ``sealed``.
     """
 
@@ -76,6 +79,7 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     batch_number: int
     snapshot: Any
     digest: str
+    digests: dict[str, str]
     counts: dict[str, int]
     tallies: dict[str, int]
     state_period: int | None
@@ -133,11 +137,11 @@ class RunDirectory:
         RunDirectoryError : it holds another run, a finished one, or something that is no run at all.
         """
         directory = cls(path)
-        if not (path / _DESCRIPTION).exists():
+        if not (path / DESCRIPTION).exists():
             # A crash may have left the description half written, and nothing beside it.
-            if any(entry.name != _DESCRIPTION + TEMPORARY for entry in path.iterdir()):
+            if any(entry.name != DESCRIPTION + TEMPORARY for entry in path.iterdir()):
                 raise RunDirectoryError(f"{path} is not empty and holds no run: name another directory with --out")
-            write_atomically(path / _DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)))
+            write_atomically(path / DESCRIPTION, msgspec.json.format(msgspec.json.encode(description)))
             directory.checkpoints.mkdir()
             return directory, None
         if directory.description() != description:
@@ -147,7 +151,7 @@ class RunDirectory:
         directory.checkpoints.mkdir(exist_ok=True)
         commit = directory.last_commit()
         # The summary is written last: without it the run was killed at its end, and has only that left to do.
-        if commit is not None and commit.finished and (path / _SUMMARY).exists():
+        if commit is not None and commit.finished and directory.is_summarised:
             raise RunDirectoryError(f"{path} holds a finished run: name another directory with --out, or delete it")
         return directory, commit
 
@@ -159,16 +163,20 @@ class RunDirectory:
         ------
         RunDirectoryError : there is no run.
         """
-        if not (path / _DESCRIPTION).is_file():
+        if not (path / DESCRIPTION).is_file():
             raise RunDirectoryError(f"{path} holds no run: `tidegate replay LOG --out {path}` makes one")
         return cls(path)
+
+    def description_digest(self) -> str:
+        """Return the digest of the description, for a commit."""
+        return blake2b((self.path / DESCRIPTION).read_bytes(), digest_size=16).hexdigest()
 
     def description(self) -> Description:
         """Return what the run is."""
         try:
-            return msgspec.json.decode((self.path / _DESCRIPTION).read_bytes(), type=Description)
+            return msgspec.json.decode((self.path / DESCRIPTION).read_bytes(), type=Description)
         except msgspec.MsgspecError as error:
-            raise RunDirectoryError(f"{self.path / _DESCRIPTION} cannot be read: {error}") from error
+            raise RunDirectoryError(f"{self.path / DESCRIPTION} cannot be read: {error}") from error
 
     def last_commit(self) -> Commit | None:
         """Return the last commit, None before the first."""
@@ -242,6 +250,11 @@ class RunDirectory:
         """Write what the run's end printed."""
         write_atomically(self.path / _SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
 
+    @property
+    def is_summarised(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / _SUMMARY).exists()
+
     def summary(self) -> dict[str, Any]:
         """Return what the run's end printed.
 
@@ -252,7 +265,10 @@ class RunDirectory:
         file = self.path / _SUMMARY
         if not file.exists():
             raise RunDirectoryError(f"{self.path} holds an unfinished run: run the same command again to resume it")
-        summary: dict[str, Any] = msgspec.json.decode(file.read_bytes())
+        try:
+            summary: dict[str, Any] = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise RunDirectoryError(f"{file} is damaged ({error})") from error
         return summary
 
 

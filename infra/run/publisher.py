@@ -25,7 +25,7 @@ from infra.chain.batches import BatchesWriter
 from infra.files.append import AppendFile
 from infra.files.ledger import LedgerPosition, LedgerWriter, dead_letter_lines
 from infra.files.snapshots import SnapshotStore
-from infra.run.directory import COMMIT_VERSION, Commit, RunDirectory
+from infra.run.directory import COMMIT_VERSION, DESCRIPTION, Commit, RunDirectory, RunDirectoryError
 from schemas.results import ResultKind, Tier
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Publisher:
     commit : the last one, None at the beginning; everything behind it is cut off here.
     chain : ``embedded`` or ``none``.
     on_passage : called after each passage, with its counts and ledger time, to show progress.
+
+    Raises
+    ------
+    RunDirectoryError : a file is not what was committed.
     """
 
     def __init__(
@@ -77,12 +81,30 @@ class Publisher:
         if commit is not None:
             self._ledger.truncate_to(msgspec.convert(commit.ledger, LedgerPosition))
             self._snapshot.roll_back(commit.snapshot)
+            self._check(commit)
         self._writer: ChainWriter | None = None
         if chain == "embedded":
             # Seconds of imports that a run without a chain does not need.
             from infra.chain.embedded import embedded_writer  # noqa: PLC0415
 
             self._writer = embedded_writer(path / OUTBOX, last_batch=self.batch_number, genesis_root=Settlement().root)
+
+    def _digests(self) -> dict[str, str]:
+        files = (
+            (LEDGER, self._ledger), (RESULTS, self._results), (BATCHES, self._batches),
+            (DEAD_LETTERS, self._dead_letters),
+        )  # fmt: skip
+        described = {DESCRIPTION: self._directory.description_digest()}
+        return described | {name: file.digest().hex() for name, file in files}
+
+    def _check(self, commit: Commit) -> None:
+        """Refuse to go on from files that have changed: every one was read for it once, and is hashed on from there."""
+        for name, digest in self._digests().items():
+            if commit.digests.get(name) != digest:
+                raise RunDirectoryError(
+                    f"{self._directory.path / name} is not as it was committed: restore it from a copy, or run into "
+                    "another directory"
+                )
 
     def publish(self, shown: Shown) -> None:
         """Write one passage; commit where it carries checkpoints."""
@@ -146,6 +168,7 @@ class Publisher:
             batch_number=self.batch_number,
             snapshot=self._snapshot.position,
             digest=self.digest.hex(),
+            digests=self._digests(),
             counts={name: getattr(self.counts, name) for name in Counts.__slots__},
             tallies=dict(sorted(self.tallies.items())),
             state_period=risk.state_period,

@@ -35,6 +35,7 @@ from infra.run.pool import RiskPool
 from infra.run.publisher import DEAD_LETTERS, Publisher
 from infra.run.risk import risk_of
 from infra.run.screening import DEFAULT, whose_decisions
+from infra.run.summary import summarise
 from schemas.events import Event, ParametersChanged
 from schemas.failures import DeadLetter
 from schemas.ledger import Frame, Genesis, decode_frame
@@ -162,7 +163,11 @@ def _run(
             ENGINES[options.engine](batches, stages, publisher.publish)
             diagnostics = stages.risk.diagnostics
         last = publisher.last_commit
-        summary = summarise(options, publisher) if last is not None and last.finished else {}
+        summary: dict[str, Any] = {}
+        if last is not None and last.finished:
+            head = publisher.chain_head()
+            chain = None if head is None else (head.number, head.root)
+            summary = summarise(options.genesis.ledger_id, last, chain)
     finally:
         publisher.close()
     if not summary:
@@ -174,34 +179,6 @@ def _run(
     build_database(directory.path)
     directory.write_summary(summary)
     return Replayed(summary, time.monotonic() - started, None if commit is None else commit.frame, diagnostics)
-
-
-def summarise(options: Options, publisher: Publisher) -> dict[str, Any]:
-    """Return what a run's end prints: nothing in it depends on the engine, process count or a crash."""
-    commit = publisher.last_commit
-    assert commit is not None
-    head = publisher.chain_head()
-    counts = publisher.counts
-    return {
-        "ledger_id": options.genesis.ledger_id,
-        "events": counts.accepted + counts.duplicates + counts.dead_letters,
-        "accepted": counts.accepted,
-        "duplicates": counts.duplicates,
-        "dead_letters": counts.dead_letters,
-        "fills": counts.fills,
-        "busts": counts.busts,
-        "transfers": counts.transfers,
-        "withdrawals": counts.withdrawals,
-        "open_orders": counts.open_orders,
-        "frames": counts.frames,
-        "barriers": counts.barriers,
-        "batches": commit.batch_number,
-        "chain_batch": None if head is None else head.number,
-        "chain_root": None if head is None else head.root.hex(),
-        "tallies": commit.tallies,
-        "ledger_time_ns": commit.time_ns,
-        "digest": commit.digest,
-    }
 
 
 def _description(options: Options) -> Description:

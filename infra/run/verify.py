@@ -3,6 +3,8 @@
 1. The ledger's own digests and hash chain are checked frame by frame on the way.
 2. Results and batches must come out byte for byte; the first difference is named by frame, row and field.
 3. The chain's transactions are executed again from the outbox, and every snapshot file against the manifest.
+4. Every other file is what the last commit says: dead letters and the description by their digests, the summary by
+   its numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +19,13 @@ from flows.passages import RiskPeriod
 from flows.settlement.batch import Batch, encode_batch
 from flows.settlement.step import Settlement
 from infra.chain.batches import read_batches
-from infra.files.ledger import LedgerPosition, read_frames
+from infra.files.append import digest_of
+from infra.files.ledger import LedgerPosition, ledger_digest, read_frames
 from infra.files.snapshots import damaged_files
-from infra.run.directory import Commit, RunDirectory, RunDirectoryError
-from infra.run.publisher import BATCHES, LEDGER, OUTBOX, RESULTS, next_digest
+from infra.run.directory import DESCRIPTION, Commit, RunDirectory, RunDirectoryError
+from infra.run.publisher import BATCHES, DEAD_LETTERS, LEDGER, OUTBOX, RESULTS, next_digest
 from infra.run.risk import risk_of
+from infra.run.summary import summarise
 from schemas.results import RESULT, Results
 
 
@@ -74,6 +78,8 @@ def verify(path: Path, show: Callable[[int, int], None] = lambda done, total: No
         _decide_again(directory, commit, checked, show)
         _chain_again(directory, commit, checked)
         _snapshots_again(path, commit)
+        _files_again(directory, commit)
+        _summary_again(directory, commit, checked)
     except _Differs as differs:
         return checked.verified(differs.difference)
     return checked.verified(None)
@@ -85,6 +91,7 @@ class _Checked:
     results: int = 0
     batches: int = 0
     chain_batches: int | None = None
+    root: bytes = b""
     digest: bytes = bytes(32)
 
     def verified(self, difference: Difference | None) -> Verified:
@@ -112,6 +119,7 @@ def _decide_again(directory: RunDirectory, commit: Commit, checked: _Checked, sh
             if batch is not None:
                 _compare_batches(recorded, batch)
                 checked.batches += 1
+                checked.root = batch.new_root
             checked.results += period.results.shape[0]
             checked.digest = next_digest(checked.digest, whole, batch)
             first_frame = frame.number + 1
@@ -188,3 +196,39 @@ def _chain_again(directory: RunDirectory, commit: Commit, checked: _Checked) -> 
 def _snapshots_again(path: Path, commit: Commit) -> None:
     for name in damaged_files(path):
         raise _Differs("snapshot file", commit.frame, name, "its checksum in the manifest")
+
+
+def _files_again(directory: RunDirectory, commit: Commit) -> None:
+    path = directory.path
+    found = {
+        DESCRIPTION: directory.description_digest(),
+        LEDGER: ledger_digest(path / LEDGER, msgspec.convert(commit.ledger, LedgerPosition)).hex(),
+        RESULTS: _digest_of(path / RESULTS, commit.results),
+        BATCHES: _digest_of(path / BATCHES, commit.batches),
+        DEAD_LETTERS: _digest_of(path / DEAD_LETTERS, commit.dead_letters),
+    }
+    for name, digest in found.items():
+        if commit.digests.get(name) != digest:
+            raise _Differs(f"digest of {name}", commit.frame, commit.digests.get(name), digest)
+
+
+def _digest_of(path: Path, length: int) -> str:
+    return digest_of(path, length).hex() if path.is_file() else "missing"
+
+
+def _summary_again(directory: RunDirectory, commit: Commit, checked: _Checked) -> None:
+    """Compare the summary with what the commit and the chain say; a run that has not ended has none."""
+    if not directory.is_summarised:
+        return
+    # Without a batch there is no contract to ask, and a chain says as little as none.
+    chain = None if checked.chain_batches is None or not checked.root else (checked.chain_batches, checked.root)
+    repeated = summarise(directory.description().genesis.ledger_id, commit, chain)
+    recorded = directory.summary()
+    names = sorted(name for name in {*repeated, *recorded} if recorded.get(name) != repeated.get(name))
+    if names:
+        raise _Differs(
+            f"summary: {', '.join(names)}",
+            commit.frame,
+            {name: recorded.get(name) for name in names},
+            {name: repeated.get(name) for name in names},
+        )

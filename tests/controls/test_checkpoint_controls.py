@@ -53,8 +53,8 @@ def write(directory: RunDirectory, shown: Shown) -> Commit:
     )
     return Commit(
         version=COMMIT_VERSION, frame=barrier.number, period=barrier.period, time_ns=barrier.time_ns, ledger=None,
-        dead_letters=0, results=0, batches=0, batch_number=0, snapshot=None, digest="", counts={}, tallies={},
-        state_period=decided.checkpoint.state_period, checkpoint=name, finished=False,
+        dead_letters=0, results=0, batches=0, batch_number=0, snapshot=None, digest="", digests={}, counts={},
+        tallies={}, state_period=decided.checkpoint.state_period, checkpoint=name, finished=False,
     )  # fmt: skip
 
 

@@ -26,8 +26,8 @@ DESCRIPTION = Description(
 )
 COMMIT = Commit(
     version=COMMIT_VERSION, frame=7, period=1, time_ns=8, ledger=[0, 10, 8], dead_letters=0, results=96, batches=5,
-    batch_number=1, snapshot=3, digest="ab" * 32, counts={"fills": 2}, tallies={"order_opened": 1}, state_period=None,
-    checkpoint="000000000007", finished=False,
+    batch_number=1, snapshot=3, digest="ab" * 32, digests={"results.bin": "cd" * 16}, counts={"fills": 2},
+    tallies={"order_opened": 1}, state_period=None, checkpoint="000000000007", finished=False,
 )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ def test_a_run_killed_while_it_began_begins_again(tmp_path: Path, left: tuple[st
         ("results", 95),
         ("batches", 4),
         ("digest", "00" * 32),
+        ("digests", {}),
         ("counts", {"fills": 3}),
         ("tallies", {}),
         ("snapshot", 2),
