@@ -11,7 +11,7 @@ from typing import Final
 from infra.run.kernels import prepared_kernels
 from infra.run.screening import DEFAULT, screening_policy
 from tests.builders import SECOND_NS
-from tests.simulator.books import MODELS
+from tests.simulator.books import MODELS, NotCovered
 from tests.simulator.judged import Report, Run, judged_run
 from tests.simulator.paths import COURSES
 
@@ -31,9 +31,13 @@ def main() -> None:
         judge_every=arguments.judge_every,
         activity=arguments.activity,
         models=tuple(arguments.models.split(",")),
+        narrow=arguments.narrow,
     )
     with prepared_kernels(lambda notice: print(notice, file=sys.stderr)):
-        report = judged_run(run, screening_policy(arguments.policy), _progress())
+        try:
+            report = judged_run(run, screening_policy(arguments.policy), _progress())
+        except NotCovered as error:
+            sys.exit(f"{error}")
     if arguments.json:
         print(json.dumps(asdict(report)))
     else:
@@ -55,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tick-seconds", type=float, default=1.0)
     parser.add_argument("--activity", type=float, default=1.0, help="fills a second; 0: nobody trades")
     parser.add_argument("--models", default=",".join(MODELS), help="margin models, dealt to accounts in turn")
+    parser.add_argument("--narrow", action="store_true", help="linear perpetuals and options alone are listed")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

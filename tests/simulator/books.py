@@ -47,6 +47,10 @@ _ENDOWMENT: Final = 10_000_000 * 10**DOLLAR_DECIMALS
 _HAIRCUTS: Final = {"USD": 0.0, "USDC": 0.0, "BTC": 0.1, "ETH": 0.15}
 
 
+class NotCovered(Exception):  # noqa: N818 - says what happened
+    """A margin model has no requirement for what its accounts are dealt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """A block of n accounts and their P positions, account after account; ``account`` counts from 0 in the block."""
@@ -180,6 +184,12 @@ class BookBuilder:
         now = self._risk.evaluate(rows)
         instant = self._risk.instant
         assert instant is not None
+        unknown = np.flatnonzero(now.undecidable)
+        if unknown.shape[0]:
+            model = self._models[int(number[unknown[0]]) % len(self._models)]
+            raise NotCovered(
+                f"{model} has no requirement for account {account_id(int(number[unknown[0]]))}'s positions"
+            )
         wanted, is_near = _equity(now, instant.ladder.watch_multiple, rng)
         missing = wanted - now.equity
         with_coin = (rng.random(BLOCK)[:count] < _COIN_SHARE) & ~is_near & ~self._risk.book.isolated[rows]

@@ -93,7 +93,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is to be run; ``models`` are dealt to accounts in turn."""
+    """What is to be run; ``models`` are dealt to accounts in turn, ``narrow`` lists what Derive's cover."""
 
     accounts: int
     path: str = "calm"
@@ -103,6 +103,7 @@ class Run:
     judge_every: int = 1
     activity: float = 1.0
     models: tuple[str, ...] = MODELS
+    narrow: bool = False
 
 
 def judged_run(
@@ -121,7 +122,7 @@ class _Judged:
     def __init__(self, run: Run, policy: ScreeningPolicy, show: Callable[[str, int, int, int], None]) -> None:
         self._run = run
         self._name = policy.name
-        self._path = Path(run.path, hours=run.hours, seed=run.seed, tick_ns=run.tick_ns)
+        self._path = Path(run.path, hours=run.hours, seed=run.seed, tick_ns=run.tick_ns, narrow=run.narrow)
         self._frames = Frames()
         models = margin_models()
         self._market = OneMarket(models)

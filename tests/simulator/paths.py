@@ -55,7 +55,7 @@ class Course:
     depeg : what the dollar coin is short of a dollar. spot_vol : annualised noise; event_vol : while the event lasts.
     """
 
-    venue: Callable[[], Venue] = two_underlyings
+    venue: Callable[..., Venue] = two_underlyings
     spot: Callable[[float], float] = _nothing
     vol: Callable[[float], float] = _nothing
     depeg: Callable[[float], float] = _nothing
@@ -82,11 +82,12 @@ class Path:
     Parameters
     ----------
     tick_ns : from one tick to the next.
+    narrow : linear perpetuals and options are all that is listed.
     """
 
-    def __init__(self, name: str, *, hours: float, seed: int, tick_ns: int = SECOND_NS) -> None:
+    def __init__(self, name: str, *, hours: float, seed: int, tick_ns: int = SECOND_NS, narrow: bool = False) -> None:
         self.course = COURSES[name]
-        self.venue = self.course.venue()
+        self.venue = self.course.venue(narrow=narrow)
         self.ticks = max(1, round(hours * HOUR_NS / tick_ns))
         self.tick_ns = tick_ns
         span_ns = self.ticks * tick_ns

@@ -19,7 +19,7 @@ from schemas.ids import FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS
 from schemas.ledger import Frame, MarketRecord, PriceRecord, SettlementRecord, SviRecord
 from schemas.results import DeltaKind, Tier
 from tests.flows.screening.faulty import ForgetsOrders, MissesAccount
-from tests.simulator.books import BLOCK, STYLES, BookBuilder, holdings
+from tests.simulator.books import BLOCK, STYLES, BookBuilder, NotCovered, holdings
 from tests.simulator.frames import SHARDS, Frames
 from tests.simulator.judged import Report, Run, judged_run
 from tests.simulator.paths import COURSES, Path
@@ -215,6 +215,23 @@ def test_every_path_is_judged_alike(name: str) -> None:
 
     assert report.differences == 0
     assert report.judged_ticks == 12
+
+
+@pytest.mark.parametrize("model", ["deribit-standard", "deribit-pm", "derive-srm", "derive-pmrm2"])
+def test_books_stand_under_the_venues_models(model: str) -> None:
+    """Fails where a book cannot be built under a model that is installed, or where nothing happens to it."""
+    run = Run(accounts=40, path="crash", hours=1 / 60, models=(model,), narrow=model.startswith("derive"))
+
+    report = judged_run(run, POLICY)
+
+    assert report.differences == 0
+    assert sum(report.tier_changes.values()) > 10
+
+
+def test_a_model_that_does_not_cover_a_book_is_named() -> None:
+    """Fails where a book under a model without a requirement for it is built all the same, of who knows what."""
+    with pytest.raises(NotCovered, match="dydx-v4 has no requirement for account a8's positions"):
+        judged_run(Run(accounts=10, models=("dydx-v4",)), POLICY)
 
 
 @pytest.mark.parametrize("judge_every", [1, 4])

@@ -71,18 +71,18 @@ def expiry_ns(day: int) -> int:
     return TIME_NS + day * DAY_NS + 8 * HOUR_NS
 
 
-def two_underlyings() -> Venue:
-    """Return BTC and ETH with 246 instruments each."""
-    return _venue(("BTC", "ETH"), (50_000.0, 2_500.0), deep=True)
+def two_underlyings(*, narrow: bool = False) -> Venue:
+    """Return BTC and ETH with 246 instruments each; ``narrow``: linear perpetuals and options alone."""
+    return _venue(("BTC", "ETH"), (50_000.0, 2_500.0), deep=True, narrow=narrow)
 
 
-def fifty_underlyings() -> Venue:
-    """Return fifty underlyings with ten instruments each."""
+def fifty_underlyings(*, narrow: bool = False) -> Venue:
+    """Return fifty underlyings with ten instruments each, one of them a future; ``narrow``: without it."""
     names = tuple(f"U{number:02d}" for number in range(50))
-    return _venue(names, tuple(10.0 * 1.15**number for number in range(50)), deep=False)
+    return _venue(names, tuple(10.0 * 1.15**number for number in range(50)), deep=False, narrow=narrow)
 
 
-def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool) -> Venue:
+def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool, narrow: bool) -> Venue:
     coins = {place: 1 + place for place in range(len(underlyings))} if deep else {}
     assets = [AssetRecord(DOLLAR, "USDC", DOLLAR_DECIMALS)]
     assets += [AssetRecord(asset, underlyings[place], COIN_DECIMALS) for place, asset in coins.items()]
@@ -92,6 +92,8 @@ def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool)
         first = len(instruments)
         chosen = _deep(underlying, price, coins[place]) if deep else _shallow(underlying, price)
         for record in chosen:
+            if narrow and (record.kind == "future" or record.payoff == "inverse"):
+                continue
             instruments.append(_numbered(record, len(instruments)))
         pools.append(np.arange(first, len(instruments)))
     return Venue(
