@@ -38,6 +38,12 @@ BASIS_DOWN: Final = 2
 SCENARIOS: Final = 3
 _LANES: Final = 8
 
+# Columns of an account's sums by group.
+_BASIS: Final = 0
+_LINEAR: Final = 1
+_SHORT: Final = 2
+_ASIDE: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Factors:
@@ -326,10 +332,8 @@ def _requirements(
     group_count, expiry_count = loss_initial.shape[0], static_long.shape[0]
     assets = min(asset_unit.shape[0], cash.shape[1])
     profit = np.empty((group_count, scenarios))
-    basis = np.empty(group_count)
-    linear_notional = np.empty(group_count)
-    short_notional = np.empty(group_count)
-    set_aside = np.empty(group_count)
+    # Of each group: basis contingency, notional of perpetuals and of short options, what collateral sets aside.
+    sums_of_group = np.empty((group_count, 4))
     group_of_account = np.full(group_count, -1, np.int64)
     groups_held = np.empty(group_count, np.int64)
     sums = np.empty((expiry_count, width))
@@ -362,15 +366,11 @@ def _requirements(
                 group_of_account[g] = n
                 groups_held[groups] = g
                 groups += 1
-                basis[g] = 0.0
-                linear_notional[g] = 0.0
-                short_notional[g] = 0.0
-                set_aside[g] = 0.0
-                for s in range(scenarios):
-                    profit[g, s] = 0.0
+                sums_of_group[g, :] = 0.0
+                profit[g, :] = 0.0
             on_top += abs(size) * oracle[i]
             if sort[i] == IS_LINEAR:
-                linear_notional[g] += abs(size) * notional[i]
+                sums_of_group[g, _LINEAR] += abs(size) * notional[i]
                 for s in range(scenarios):
                     profit[g, s] += weight[s] * size * values[i, SCENARIOS + s]
                 continue
@@ -412,13 +412,9 @@ def _requirements(
                 group_of_account[g] = n
                 groups_held[groups] = g
                 groups += 1
-                basis[g] = 0.0
-                linear_notional[g] = 0.0
-                short_notional[g] = 0.0
-                set_aside[g] = 0.0
-                for s in range(scenarios):
-                    profit[g, s] = 0.0
-            set_aside[g] += abs(whole) * asset_maintenance[a]
+                sums_of_group[g, :] = 0.0
+                profit[g, :] = 0.0
+            sums_of_group[g, _ASIDE] += abs(whole) * asset_maintenance[a]
             on_top += abs(whole) * asset_initial[a]
             for s in range(scenarios):
                 profit[g, s] += weight[s] * whole * (asset_worth[a] * spot_move[s])
@@ -438,7 +434,7 @@ def _requirements(
             g = group_of_expiry[x]
             mark = sums[x, MARK]
             worse = min(sums[x, BASIS_UP], sums[x, BASIS_DOWN]) - mark
-            basis[g] += min(worse, 0.0) * basis_scale[x]
+            sums_of_group[g, _BASIS] += min(worse, 0.0) * basis_scale[x]
             for s in range(scenarios):
                 worth = sums[x, SCENARIOS + s]
                 change = worth * (static_long[x] if worth >= 0.0 else static_short[x]) - mark
@@ -447,19 +443,23 @@ def _requirements(
             k = pairs_held[held]
             calls, puts = call_notional[k], put_notional[k]
             if (calls < 0.0 and puts > 0.0) or (calls > 0.0 and puts < 0.0):
-                short_notional[group_of_pair[k]] += max(-(calls + puts), 0.0)
+                sums_of_group[group_of_pair[k], _SHORT] += max(-(calls + puts), 0.0)
             else:
-                short_notional[group_of_pair[k]] += max(-calls, 0.0) + max(-puts, 0.0)
+                sums_of_group[group_of_pair[k], _SHORT] += max(-calls, 0.0) + max(-puts, 0.0)
         kept = extra
         opened = extra + on_top
         for held in range(groups):
             g = groups_held[held]
-            worst = basis[g]
+            worst = sums_of_group[g, _BASIS]
             for s in range(scenarios):
                 worst = min(worst, profit[g, s])
-            aside = set_aside[g] + linear_notional[g] * perpetual_maintenance + short_notional[g] * option_maintenance
+            aside = (
+                sums_of_group[g, _ASIDE]
+                + sums_of_group[g, _LINEAR] * perpetual_maintenance
+                + sums_of_group[g, _SHORT] * option_maintenance
+            )
             kept += aside - worst * loss_maintenance
             opened += aside * set_aside_initial[g] - worst * loss_initial[g]
-            opened += linear_notional[g] * perpetual_initial + short_notional[g] * option_initial
+            opened += sums_of_group[g, _LINEAR] * perpetual_initial + sums_of_group[g, _SHORT] * option_initial
         maintenance[n] = max(kept, 0.0) if covered else np.inf
         initial[n] = max(opened, maintenance[n])

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from infra.whatif.figures import figures
 from infra.whatif.market import Move
+from infra.whatif.scenarios import UNNAMED
 from infra.whatif.scene import Deposit, Scene, Trade, WhatIfError
 from tests.infra.whatif.builders import MODELS, a_call, a_perpetual, a_scene
 
@@ -138,6 +139,9 @@ def test_parts_add_up(perpetual: str, calls: int, model: str) -> None:
     ):
         assert collateral + sum(it.step for it in shares) == pytest.approx(total, abs=1e-6)
     assert (found.collateral.maintenance_margin > 0.0) == model.startswith("derive")
+    if found.parts is not None:
+        assert UNNAMED not in [it.name for it in found.parts]
+        assert sum(it.maintenance for it in found.parts) == pytest.approx(found.maintenance_margin, abs=1e-6)
 
 
 def test_another_set_of_parameters() -> None:
