@@ -5,7 +5,7 @@ everything that depends on the market is in the tables, and an account's require
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,12 @@ class OpenOrders:
 def _places(offset: Int64Array, count: Int64Array) -> Int64Array:
     before = np.cumsum(count) - count
     return np.repeat(offset - before, count) + np.arange(int(count.sum()), dtype=np.int64)
+
+
+# Of no accounts: for a kernel that is not to count open orders.
+NO_OPEN_ORDERS: Final = OpenOrders(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.int64)
+)
 
 
 class MarginModel(Protocol):

@@ -29,7 +29,7 @@ from flows.margin.breakdown import (
     scenario_name,
     worst_of,
 )
-from flows.margin.model import Float64Array, Int64Array, PositionColumns
+from flows.margin.model import NO_OPEN_ORDERS, Float64Array, Int64Array, OpenOrders, PositionColumns
 from flows.margin.portfolio_book import of_one_underlying, of_several_underlyings
 from flows.margin.scenario_sums import CHARGE, LANES, LONG, NOTIONAL, SCENARIOS, SHORT
 from flows.market.columns import InstrumentColumns, Int32Array
@@ -126,14 +126,29 @@ class PortfolioMargin:
         else:
             others = np.arange(rows.shape[0])
         if others.shape[0]:
-            of_several_underlyings(
-                tables.rows, tables.group, tables.offset_group, tables.offset_share,
-                tables.inverse_depth, tables.concentration_rate, tables.concentration_cap,
-                tables.initial_factor, tables.maintenance_factor,
-                positions.offset, positions.count, positions.instrument, positions.lots, rows,
-                others, initial, maintenance,
-            )  # fmt: skip
+            self._write(tables, positions, NO_OPEN_ORDERS, rows, others, initial, maintenance)
         return initial, maintenance
+
+    def initial_with_open_orders(
+        self, tables: PortfolioTables, positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array
+    ) -> Float64Array:
+        """Return initial margin with the worst fills of open orders, (n,), numeraire."""
+        initial, unused = np.empty(rows.shape[0]), np.empty(rows.shape[0])
+        self._write(tables, positions, open_orders, rows, np.arange(rows.shape[0]), initial, unused)
+        return initial
+
+    def _write(
+        self, tables: PortfolioTables, positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array,
+        places: Int64Array, initial: Float64Array, maintenance: Float64Array,
+    ) -> None:  # fmt: skip
+        of_several_underlyings(
+            tables.rows, tables.group, tables.offset_group, tables.offset_share,
+            tables.inverse_depth, tables.concentration_rate, tables.concentration_cap,
+            tables.initial_factor, tables.maintenance_factor,
+            positions.offset, positions.count, positions.instrument, positions.lots, rows, places,
+            open_orders.offset, open_orders.count, open_orders.instrument, open_orders.buys, open_orders.sells,
+            initial, maintenance,
+        )  # fmt: skip
 
     def breakdown(
         self, tables: PortfolioTables, parameters: PortfolioParameters, listings: Listings, positions: PositionColumns,

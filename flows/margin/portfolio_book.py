@@ -3,7 +3,9 @@
 1. An account on one underlying is summed in registers, and that is all: a position costs one load of a table row.
 2. Any other account's sums wait in memory while positions on another underlying follow. Both give the same bits where
    both apply: the same operations in the same order.
-3. Nothing depends on which rows are asked for together, and nothing is allocated for an account.
+3. Open orders come after positions. In each scenario an instrument adds the worst of no fill, all buys and all sells,
+   which is the worst of all fills; size is the larger of what either side would leave, by the term and by the notional.
+4. Nothing depends on which rows are asked for together, and nothing is allocated for an account.
 """
 
 import numpy as np
@@ -17,6 +19,7 @@ from flows.margin.scenario_sums import (
     LONG,
     NOTIONAL,
     SHORT,
+    add_fills,
     add_position,
     kept,
     no_sums,
@@ -103,12 +106,18 @@ def of_several_underlyings(
     lots: Int64Array,
     rows: Int64Array,
     places: Int64Array,
+    order_offset: Int64Array,
+    order_count: Int64Array,
+    order_instrument: UInt32Array,
+    buys: Int64Array,
+    sells: Int64Array,
     initial: Float64Array,
     maintenance: Float64Array,
 ) -> None:
     """Write what the accounts of ``rows[places]`` need, whatever they are made of.
 
-    Sums stay in registers while position follows position on one underlying, and wait in memory else.
+    Sums stay in registers while position follows position on one underlying, and wait in memory else. ``order_count``
+    is empty where open orders do not count.
     """
     flat, width, lanes = table.reshape(-1), np.uint64(table.shape[1]), np.uint64(LANES)
     underlyings, offsets = offset_group.shape[0], offset_share.shape[0]
@@ -149,6 +158,34 @@ def of_several_underlyings(
                     p += np.uint64(1)
                 put(sums, waiting, start)
                 block += lanes
+        p = np.uint64(offset[row])
+        o = np.uint64(order_offset[row]) if order_count.shape[0] else np.uint64(0)
+        o_end = o + np.uint64(order_count[row]) if order_count.shape[0] else o
+        while o < o_end:
+            i = np.uint64(order_instrument[o])
+            while p < end and instrument[p] < i:
+                p += np.uint64(1)
+            size = lots[p] if p < end and instrument[p] == i else 0
+            at = np.uint64(group[i])
+            fresh = held_by[at] != n
+            if fresh:
+                held_by[at] = n
+                held[groups] = np.int64(at)
+                groups += 1
+            block = np.uint64(0)
+            while block < width:
+                start = at * width + block
+                sums = no_sums() if fresh else kept(waiting, start)
+                put(add_fills(float(buys[o]), float(sells[o]), flat, i * width + block, sums), waiting, start)
+                block += lanes
+            start, place_of = at * width, i * width
+            long_term, short_term = flat[place_of + np.uint64(LONG)], flat[place_of + np.uint64(SHORT)]
+            bought, sold = size + buys[o], size - sells[o]
+            size_term = max(_size_term(bought, long_term, short_term), _size_term(sold, long_term, short_term))
+            waiting[start + np.uint64(LONG)] += size_term - _size_term(size, long_term, short_term)
+            more = float(max(abs(bought), abs(sold)) - abs(size))
+            waiting[start + np.uint64(NOTIONAL)] += more * flat[place_of + np.uint64(NOTIONAL)]
+            o += np.uint64(1)
         total = 0.0
         for k in range(groups):
             at = np.uint64(held[k])
@@ -182,3 +219,9 @@ def of_several_underlyings(
                 total += apart[c] - offset_share[c] * (apart[c] - together)
         initial[n] = total * initial_factor
         maintenance[n] = total * maintenance_factor
+
+
+@njit(forceinline=True, error_model="numpy")
+def _size_term(lots: int, long_term: float, short_term: float) -> float:
+    """Return what a position needs for its size alone."""
+    return float(lots) * long_term if lots >= 0 else float(-lots) * short_term

@@ -82,6 +82,12 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(fma, [a, b, c])
 
 
+def _without_terms(builder: Any, last: Any) -> Any:
+    """Return the last vector of a block with zeros in place of the terms."""
+    scenarios = ir.Constant(ir.VectorType(_INDEX, _WIDTH), [0, 1, 2, 3, 8, 8, 8, 8])
+    return builder.shuffle_vector(last, _constant([0.0] * _WIDTH), scenarios)
+
+
 def _parts(builder: Any, sums: Any) -> list[Any]:
     return [builder.extract_value(sums, part) for part in range(_PARTS)]
 
@@ -131,12 +137,27 @@ def _emit_add_position(typing_context: Any, size: Any, table: Any, start: Any, s
     return _sums_type(types.float64, table, types.uint64, _sums_type), codegen
 
 
+def _emit_add_fills(typing_context: Any, buys: Any, sells: Any, table: Any, start: Any, sums: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        buys, sells, table, start, sums = arguments
+        row = _loaded(builder, _places(context, builder, signature.args[2], table, start), align=64)
+        bought, sold = _everywhere(builder, buys), _everywhere(builder, builder.fneg(sells))
+        nothing = _constant([0.0] * _WIDTH)
+        losses = [
+            _lesser(builder, _lesser(builder, builder.fmul(bought, it), builder.fmul(sold, it)), nothing) for it in row
+        ]
+        losses[-1] = _without_terms(builder, losses[-1])
+        pairs = zip(_parts(builder, sums), losses, strict=True)
+        return _joined(builder, [builder.fadd(*pair) for pair in pairs])
+
+    return _sums_type(types.float64, types.float64, table, types.uint64, _sums_type), codegen
+
+
 def _emit_worst(typing_context: Any, sums: Any) -> Any:  # noqa: ARG001
     def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         parts = _parts(builder, arguments[0])
-        # Terms make room for zeros, which are what nothing happening brings.
-        scenarios = ir.Constant(ir.VectorType(_INDEX, _WIDTH), [0, 1, 2, 3, 8, 8, 8, 8])
-        parts[-1] = builder.shuffle_vector(parts[-1], _constant([0.0] * _WIDTH), scenarios)
+        # Zeros are what nothing happening brings.
+        parts[-1] = _without_terms(builder, parts[-1])
         while len(parts) > 1:
             parts = [_lesser(builder, *parts[place : place + 2]) for place in range(0, len(parts), 2)]
         least, width = parts[0], _WIDTH
@@ -200,6 +221,9 @@ def _emit_plus(typing_context: Any, sums: Any, memory: Any, start: Any) -> Any: 
 no_sums: Callable[[], Any] = cast(Any, intrinsic(_emit_no_sums))
 # (lots, table, start, sums): the sums with a position added; a block of the table begins at ``start``, at 64 bytes.
 add_position: Callable[[float, Float64Array, Any, Any], Any] = cast(Any, intrinsic(_emit_add_position))
+# (buys, sells, table, start, sums): the sums with what open orders lose in each scenario at the worst of no fill, all
+# buys and all sells; terms stay.
+add_fills: Callable[[float, float, Float64Array, Any, Any], Any] = cast(Any, intrinsic(_emit_add_fills))
 # (sums): the least of the scenarios and of 0.
 worst: Callable[[Any], float] = cast(Any, intrinsic(_emit_worst))
 # (sums, LONG | SHORT | NOTIONAL): a term.

@@ -19,7 +19,7 @@ from numba import njit
 from flows.margin.add_ons import concentration, confidence_charge, inverse_depths, notional
 from flows.margin.breakdown import Breakdown, Part, grouped
 from flows.margin.fetching import AHEAD, fetch
-from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
+from flows.margin.model import NO_OPEN_ORDERS, Float64Array, Int64Array, OpenOrders, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.market.listings import Listings
 from flows.pricing.kinds import OPTION, SPOT
@@ -82,12 +82,37 @@ class StandardMargin:
             initial, maintenance,
         )  # fmt: skip
         if tables.inverse_depth.any():
-            _add_concentration(
-                tables.notional, tables.group, tables.inverse_depth, tables.concentration_rate,
-                tables.concentration_cap, positions.offset, positions.count, positions.instrument, positions.lots,
-                rows, initial, maintenance,
-            )  # fmt: skip
+            add_on = _concentration(tables, positions, rows)
+            initial += add_on
+            maintenance += add_on
         return initial, maintenance
+
+    def initial_with_open_orders(
+        self, tables: StandardTables, positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array
+    ) -> Float64Array:
+        """Return initial margin with the worst fills of open orders, (n,), numeraire.
+
+        Nothing offsets anything, so an instrument's worst is at one of its ends: all buys filled, or all sells.
+        """
+        initial, unused = np.empty(rows.shape[0]), np.empty(rows.shape[0])
+        _requirements(
+            tables.per_lot, positions.offset, positions.count, positions.instrument, positions.lots, rows,
+            initial, unused,
+        )  # fmt: skip
+        orders = open_orders.offset, open_orders.count, open_orders.instrument, open_orders.buys, open_orders.sells
+        _add_open_orders(
+            tables.per_lot,
+            positions.offset,
+            positions.count,
+            positions.instrument,
+            positions.lots,
+            *orders,
+            rows,
+            initial,
+        )
+        if tables.inverse_depth.any():
+            initial += _concentration(tables, positions, rows, open_orders)
+        return initial
 
     def breakdown(
         self, tables: StandardTables, parameters: StandardParameters, listings: Listings,  # noqa: ARG002 - in tables
@@ -244,7 +269,55 @@ def _requirements(
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _add_concentration(
+def _add_open_orders(
+    per_lot: Float64Array,
+    offset: Int64Array,
+    count: Int64Array,
+    instrument: UInt32Array,
+    lots: Int64Array,
+    order_offset: Int64Array,
+    order_count: Int64Array,
+    order_instrument: UInt32Array,
+    buys: Int64Array,
+    sells: Int64Array,
+    rows: Int64Array,
+    initial: Float64Array,
+) -> None:
+    """Add to each instrument with open orders what its worst fill needs beyond what is held."""
+    for n in range(rows.shape[0]):
+        row = rows[n]
+        p, end = offset[row], offset[row] + count[row]
+        for o in range(order_offset[row], order_offset[row] + order_count[row]):
+            i = order_instrument[o]
+            while p < end and instrument[p] < i:
+                p += 1
+            size = lots[p] if p < end and instrument[p] == i else 0
+            worst = max(_initial(per_lot, i, size + buys[o]), _initial(per_lot, i, size - sells[o]))
+            initial[n] += worst - _initial(per_lot, i, size)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _initial(per_lot: Float64Array, instrument: int, lots: int) -> float:
+    of_a_lot: float = per_lot[instrument, _SHORT_INITIAL if lots < 0 else _LONG_INITIAL]
+    return float(abs(lots)) * of_a_lot
+
+
+def _concentration(
+    tables: StandardTables, positions: PositionColumns, rows: Int64Array, open_orders: OpenOrders | None = None
+) -> Float64Array:
+    """Return (n,) what the size of accounts on each underlying needs, open orders filled on their larger side."""
+    orders = NO_OPEN_ORDERS if open_orders is None else open_orders
+    out = np.empty(rows.shape[0])
+    _add_ons(
+        tables.notional, tables.group, tables.inverse_depth, tables.concentration_rate, tables.concentration_cap,
+        positions.offset, positions.count, positions.instrument, positions.lots,
+        orders.offset, orders.count, orders.instrument, orders.buys, orders.sells, rows, out,
+    )  # fmt: skip
+    return out
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _add_ons(
     notional: Float64Array,
     group: Int32Array,
     inverse_depth: Float64Array,
@@ -254,26 +327,40 @@ def _add_concentration(
     count: Int64Array,
     instrument: UInt32Array,
     lots: Int64Array,
+    order_offset: Int64Array,
+    order_count: Int64Array,
+    order_instrument: UInt32Array,
+    buys: Int64Array,
+    sells: Int64Array,
     rows: Int64Array,
-    initial: Float64Array,
-    maintenance: Float64Array,
+    out: Float64Array,
 ) -> None:
     underlyings = inverse_depth.shape[0]
     gross, held, held_by = np.empty(underlyings), np.empty(underlyings, np.int64), np.full(underlyings, -1)
     for n in range(rows.shape[0]):
         row = rows[n]
         groups = 0
-        for p in range(offset[row], offset[row] + count[row]):
-            i = instrument[p]
+        first, end = offset[row], offset[row] + count[row]
+        # Positions first, then what open orders may add to them.
+        o, o_end = (order_offset[row], order_offset[row] + order_count[row]) if order_count.shape[0] else (0, 0)
+        for place in range(first, end + o_end - o):
+            if place < end:
+                i, more = instrument[place], abs(lots[place])
+            else:
+                at = o + place - end
+                i = order_instrument[at]
+                while first < end and instrument[first] < i:
+                    first += 1
+                size = lots[first] if first < end and instrument[first] == i else 0
+                more = max(abs(size + buys[at]), abs(size - sells[at])) - abs(size)
             g = group[i]
             if held_by[g] != n:
                 held_by[g] = n
                 held[groups] = g
                 groups += 1
                 gross[g] = 0.0
-            gross[g] += float(abs(lots[p])) * notional[i]
+            gross[g] += float(more) * notional[i]
+        out[n] = 0.0
         for k in range(groups):
             g = held[k]
-            add_on = concentration(gross[g], inverse_depth[g], concentration_rate, concentration_cap)
-            initial[n] += add_on
-            maintenance[n] += add_on
+            out[n] += concentration(gross[g], inverse_depth[g], concentration_rate, concentration_cap)

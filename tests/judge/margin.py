@@ -4,6 +4,8 @@
 2. ``tidegate-portfolio``: for each underlying the worst of its scenarios, and contingencies; underlyings of an offset
    group give back a part of what they would lose less together; factors on the sum.
 3. Both: what the confidence of an underlying's price may cost, and what is large against the depth of its market.
+4. Both know the worst fills of open orders: per instrument the worst of none, all buys and all sells, in each scenario
+   and for the size.
 """
 
 from math import exp, sqrt
@@ -39,7 +41,14 @@ def initial_with_open_orders(
     *,
     narrow: bool,
 ) -> float:
-    """Return initial margin of the worst of three books: as held, all (buys, sells) bought, all of them sold."""
+    """Return initial margin of our own models at the worst fills; of any other, of the worst of three books.
+
+    Those are: as held, all (buys, sells) bought, all of them sold.
+    """
+    if model == "tidegate-standard":
+        return standard(market, positions, open_orders)[0]
+    if model == "tidegate-portfolio":
+        return portfolio(market, positions, open_orders)[0]
     books = [positions]
     for side, sign in ((0, 1), (1, -1)):
         book = dict(positions)
@@ -49,33 +58,59 @@ def initial_with_open_orders(
     return max(requirement(market, model, book, cash, narrow=narrow)[0] for book in books)
 
 
-def standard(market: Market, positions: dict[int, int]) -> tuple[float, float]:
-    """Return the sums of the positions' own requirements."""
-    parameters = cast(StandardParameters, market.parameters["tidegate-standard"])
-    initial = maintenance = 0.0
-    for index in sorted(positions):
-        of_initial, of_maintenance = _standard_per_lot(
-            market.instruments[index], market.worth[index], parameters, is_long=positions[index] > 0
+Orders = dict[int, tuple[int, int]]
+
+
+def _sizes(positions: dict[int, int], orders: Orders) -> dict[int, tuple[int, int, int]]:
+    """Return what each instrument's position is and may become: as held, all bought, all sold."""
+    return {
+        index: (
+            lots := positions.get(index, 0),
+            lots + orders.get(index, (0, 0))[0],
+            lots - orders.get(index, (0, 0))[1],
         )
-        initial += abs(positions[index]) * of_initial
-        maintenance += abs(positions[index]) * of_maintenance
-    added = sum(add_ons(market, parameters, positions).values())
-    return initial + added, maintenance + added
+        for index in sorted({*positions, *orders})
+    }
 
 
-def add_ons(market: Market, parameters: AddOnParameters, positions: dict[int, int]) -> dict[str, float]:
-    """Return what confidence and concentration ask of each underlying."""
+def standard(market: Market, positions: dict[int, int], orders: Orders | None = None) -> tuple[float, float]:
+    """Return the sums of the positions' own requirements; initial margin with the worst fills of open orders."""
+    parameters = cast(StandardParameters, market.parameters["tidegate-standard"])
+
+    def needed(sizes: dict[int, tuple[int, int, int]], which: int) -> float:
+        total = concentration(market, parameters, sizes)
+        for index, each in sizes.items():
+            it, worth = market.instruments[index], market.worth[index]
+            total += max(
+                abs(lots) * _standard_per_lot(it, worth, parameters, is_long=lots > 0)[which]
+                + confidence_charge(market, parameters, index, lots)
+                for lots in each
+            )
+        return total
+
+    return needed(_sizes(positions, orders or {}), 0), needed(_sizes(positions, {}), 1)
+
+
+def confidence_charge(market: Market, parameters: AddOnParameters, index: int, lots: int) -> float:
+    """Return what the confidence of its underlying's price asks of a position."""
+    it, worth = market.instruments[index], market.worth[index]
+    notional = 0.0 if it.kind == "spot" else abs(lots) * worth.notional
+    return parameters.confidence_multiple * market.feed(it.underlying).confidence * notional
+
+
+def concentration(market: Market, parameters: AddOnParameters, sizes: dict[int, tuple[int, int, int]]) -> float:
+    """Return what is asked for notional that is large against its market, position by position at its largest."""
     gross: dict[str, float] = {}
-    for index, lots in positions.items():
+    for index, each in sizes.items():
         it = market.instruments[index]
         if it.kind != "spot":
-            gross[it.underlying] = gross.get(it.underlying, 0.0) + abs(lots) * market.worth[index].notional
-    asked = {}
+            lots = max(abs(size) for size in each)
+            gross[it.underlying] = gross.get(it.underlying, 0.0) + lots * market.worth[index].notional
+    asked = 0.0
     for underlying, notional in gross.items():
-        asked[underlying] = parameters.confidence_multiple * market.feed(underlying).confidence * notional
         if (depth := parameters.market_depth.get(underlying)) is not None and notional > depth:
             beyond = parameters.concentration_rate * (notional / depth - 1.0)
-            asked[underlying] += min(beyond, parameters.concentration_cap) * notional
+            asked += min(beyond, parameters.concentration_cap) * notional
     return asked
 
 
@@ -102,29 +137,41 @@ def _standard_per_lot(
     return initial, maintenance
 
 
-def portfolio(market: Market, positions: dict[int, int]) -> tuple[float, float]:
-    """Return scenario losses by underlying, less what offset groups allow, with contingencies and add-ons."""
+def portfolio(market: Market, positions: dict[int, int], orders: Orders | None = None) -> tuple[float, float]:
+    """Return the factors' multiples of the base; of initial margin's with the worst fills of open orders."""
     parameters = cast(PortfolioParameters, market.parameters["tidegate-portfolio"])
+    initial = _base(market, parameters, _sizes(positions, orders or {}))
+    maintenance = _base(market, parameters, _sizes(positions, {}))
+    return initial * parameters.initial_factor, maintenance * parameters.maintenance_factor
+
+
+def _base(market: Market, parameters: PortfolioParameters, sizes: dict[int, tuple[int, int, int]]) -> float:
+    """Return scenario losses by underlying, less what offset groups allow, with contingencies and add-ons."""
     losses: dict[str, list[float]] = {}
-    contingencies = 0.0
-    for index in sorted(positions):
-        it, worth, lots = market.instruments[index], market.worth[index], positions[index]
+    base = concentration(market, parameters, sizes)
+    for index, each in sizes.items():
+        it, worth = market.instruments[index], market.worth[index]
         sums = losses.setdefault(it.underlying, [0.0] * len(parameters.scenarios))
         for place, profit in enumerate(_scenario_profits(it, worth, parameters)):
-            sums[place] -= lots * profit
-        if it.kind == "option":
-            contingencies += max(-lots, 0) * worth.notional * parameters.short_option_contingency
-        elif it.kind != "spot":
-            contingencies += abs(lots) * worth.notional * parameters.linear_contingency
-    base = contingencies + sum(max(0.0, *sums) for sums in losses.values())
-    base += sum(add_ons(market, parameters, positions).values())
+            sums[place] -= min(lots * profit for lots in each)
+        base += max(
+            _contingency(it, worth, parameters, lots) + confidence_charge(market, parameters, index, lots)
+            for lots in each
+        )
+    base += sum(max(0.0, *sums) for sums in losses.values())
     for group in parameters.offset_groups:
         inside = [sums for underlying, sums in losses.items() if underlying in group.underlyings]
         apart = sum(max(0.0, *sums) for sums in inside)
         together = max(0.0, *(sum(scenario) for scenario in zip(*inside, strict=True))) if inside else 0.0
         if (correlation := group.correlation - group.stress) > 0.0:
             base -= (1.0 - sqrt((1.0 - correlation) / 2.0)) * (apart - together)
-    return base * parameters.initial_factor, base * parameters.maintenance_factor
+    return base
+
+
+def _contingency(it: Instrument, worth: Worth, parameters: PortfolioParameters, lots: int) -> float:
+    if it.kind == "option":
+        return max(-lots, 0) * worth.notional * parameters.short_option_contingency
+    return 0.0 if it.kind == "spot" else abs(lots) * worth.notional * parameters.linear_contingency
 
 
 _profits: dict[tuple[Instrument, Worth], tuple[PortfolioParameters, list[float]]] = {}

@@ -4,63 +4,21 @@
 allows.  4. Offsets never ask for more than sums, nor for less than the joint loss.  5. What is no number needs none.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.margin import portfolio
-from flows.margin.model import PositionColumns
-from flows.margin.portfolio import MODEL, PortfolioTables, offset_share
-from flows.margin.portfolio_book import of_several_underlyings
-from flows.margin.scenario_sums import CHARGE, LANES, LONG, NOTIONAL, SCENARIOS, SHORT
+from flows.margin.model import NO_OPEN_ORDERS, PositionColumns
+from flows.margin.portfolio import MODEL, PortfolioTables
+from flows.margin.scenario_sums import LONG, SHORT
 from flows.pricing import grid
-from flows.pricing.grid import aligned_rows
 from schemas.parameters import PortfolioParameters
 from tests.flows.margin.builders import a_book, a_market, a_random_book
+from tests.flows.margin.tables import random_tables, some_tables
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def some_tables(
-    profit: np.ndarray, group: list[int], *, offset_group: list[int] | None = None, correlation: tuple[float, ...] = ()
-) -> PortfolioTables:
-    """Return tables of these profits, (K, S), without contingencies, on markets without end."""
-    rows = aligned_rows(profit.shape[0], LANES * -(-profit.shape[1] // SCENARIOS))
-    underlyings = max(group) + 1
-    tables = PortfolioTables(
-        rows=rows,
-        scenario_count=profit.shape[1],
-        group=np.array(group, np.int32),
-        offset_group=np.array(offset_group or [-1] * underlyings, np.int64),
-        offset_share=np.array([offset_share(it) for it in correlation], np.float64),
-        inverse_depth=np.zeros(underlyings),
-        concentration_rate=0.1,
-        concentration_cap=0.5,
-        maintenance_factor=1.0,
-        initial_factor=1.25,
-    )
-    for scenario in range(profit.shape[1]):
-        rows[:, scenario // SCENARIOS * LANES + scenario % SCENARIOS] = profit[:, scenario]
-    assert np.array_equal(tables.profit, profit)
-    return tables
-
-
-def random_tables(seed: int, *, instruments: int, underlyings: int, scenarios: int) -> PortfolioTables:
-    """Return tables with every term in them; half of the underlyings in offset groups."""
-    rng = np.random.default_rng(seed)
-    group = rng.integers(0, underlyings, instruments)
-    group[0] = underlyings - 1
-    tables = some_tables(
-        rng.normal(0.0, 100.0, (instruments, scenarios)) * (rng.random((instruments, scenarios)) < 0.8),
-        group.tolist(),
-        offset_group=rng.integers(-2, 2, underlyings).clip(-1).tolist(),
-        correlation=(0.7, 0.1),
-    )
-    tables.rows[:, [LONG, SHORT, NOTIONAL, CHARGE]] = rng.random((instruments, 4)) * (1.0, 2.0, 50.0, 9.0)
-    return replace(tables, inverse_depth=rng.choice([0.0, 1e-3, 1e-5], underlyings))
 
 
 def _needs(tables: PortfolioTables, positions: PositionColumns, rows: int) -> np.ndarray:
@@ -109,12 +67,7 @@ def test_both_kernels_give_the_same_bits(seed: int, underlyings: int) -> None:
     book = a_random_book(seed, 40, 12)
     initial, maintenance, rows = np.empty(40), np.empty(40), np.arange(40)
 
-    of_several_underlyings(
-        tables.rows, tables.group, tables.offset_group, tables.offset_share, tables.inverse_depth,
-        tables.concentration_rate, tables.concentration_cap, tables.initial_factor, tables.maintenance_factor,
-        book.positions.offset, book.positions.count, book.positions.instrument, book.positions.lots, rows,
-        rows, initial, maintenance,
-    )  # fmt: skip
+    MODEL._write(tables, book.positions, NO_OPEN_ORDERS, rows, rows, initial, maintenance)
 
     for chosen, other in zip(MODEL.requirements(tables, book.positions, rows), (initial, maintenance), strict=True):
         assert chosen.tobytes() == other.tobytes()

@@ -13,11 +13,13 @@ import pytest
 
 from flows.calibration.implied_vol import implied_vols
 from flows.margin.collateral import equity
+from flows.margin.portfolio import MODEL as PORTFOLIO
 from flows.margin.registry import margin_models
 from flows.market.surface import implied_vols as smile_vols
 from flows.pricing.black76 import black76
 from schemas.ledger import VolPointsRecord
-from tests.flows.margin.builders import a_market, a_random_book
+from tests.flows.margin.builders import a_market, a_random_book, open_orders
+from tests.flows.margin.tables import random_tables
 from tests.flows.pricing.twin import NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,6 +56,12 @@ def digest_of_decisions() -> str:
     for name, tables in instant.margin_tables.items():
         for part in margin_models()[name].requirements(tables, book.positions, rows):
             digest.update(part.tobytes())
+    for scenarios in (27, 31):
+        made_up = random_tables(scenarios, instruments=market.columns.count, underlyings=3, scenarios=scenarios)
+        for part in PORTFOLIO.requirements(made_up, book.positions, rows):
+            digest.update(part.tobytes())
+    told = open_orders([{row % market.columns.count: (row + 1, row % 5)} for row in range(200)])
+    digest.update(PORTFOLIO.initial_with_open_orders(made_up, book.positions, told, rows).tobytes())
     return digest.hexdigest()
 
 
