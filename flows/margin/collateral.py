@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from flows.margin.fetching import AHEAD, fetch
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 
 if TYPE_CHECKING:
@@ -97,20 +98,29 @@ def _equity(
     columns = min(assets, cash.shape[1])
     net = np.empty(assets)
     held = np.empty(assets, np.bool_)
+    last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
-        row = rows[n]
+        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
+        fetch(instrument, ahead)
+        fetch(instrument, ahead + 16)
+        fetch(lots, ahead)
+        fetch(lots, ahead + 8)
+        fetch(lots, ahead + 16)
+        row = np.uint64(rows[n])
         for j in range(columns):
             net[j] = cash[row, j] * asset_unit[j]
         for j in range(columns, assets):
             net[j] = 0.0
         held[:] = False
-        start = offset[row]
-        end = start + count[row]
-        for p in range(start, end):
-            i = instrument[p]
-            j = settlement_asset[i]
-            net[j] += value[i] * lots[p]
-            held[j] = True
+        start = np.uint64(offset[row])
+        end = start + np.uint64(count[row])
+        p = start
+        while p < end:
+            i = np.uint64(instrument[p])
+            asset = np.uint64(settlement_asset[i])
+            net[asset] += value[i] * lots[p]
+            held[asset] = True
+            p += np.uint64(1)
         narrow = isolated[row] and end > start
         total = 0.0
         for j in range(assets):
