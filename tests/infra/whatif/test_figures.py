@@ -58,8 +58,9 @@ def test_open_orders_by_hand() -> None:
         figures(a_scene([a_perpetual("0.5")], open_orders=told, model="tidegate-standard")) for told in ([], orders)
     )
 
-    # Selling turns the position round: 1.0 short. The call that might be bought needs less than the 0.2 that might.
-    assert found.initial_margin == pytest.approx(0.10 * 1.0 * 60_000, rel=1e-12)
+    # The worst of each: selling turns the position round, 1.0 short, and the call that may be bought needs its price.
+    call = black(60_000, 70_000, 0.6, DAYS / 365)
+    assert found.initial_margin == pytest.approx(0.10 * 1.0 * 60_000 + call, rel=1e-9)
     assert (found.equity, found.maintenance_margin) == (without.equity, without.maintenance_margin)
     assert found.positions == without.positions
     assert found.parts is not None and without.parts is not None
