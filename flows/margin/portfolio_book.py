@@ -1,8 +1,8 @@
 """``tidegate-portfolio`` over whole books: what the accounts of any rows need, from the tables of an instant.
 
 1. An account on one underlying is summed in registers, and that is all: a position costs one load of a table row.
-2. Any other account's sums wait in memory while positions on another underlying follow. Both give the same bits where
-   both apply: the same operations in the same order.
+2. Any other account is summed underlying by underlying, each in registers, and the sums wait in memory for each other.
+   Both give the same bits where both apply: the same operations in the same order.
 3. Open orders come after positions. In each scenario an instrument adds the worst of no fill, all buys and all sells,
    which is the worst of all fills; size is the larger of what either side would leave, by the term and by the notional.
 4. Nothing depends on which rows are asked for together, and nothing is allocated for an account.
@@ -116,13 +116,14 @@ def of_several_underlyings(
 ) -> None:
     """Write what the accounts of ``rows[places]`` need, whatever they are made of.
 
-    Sums stay in registers while position follows position on one underlying, and wait in memory else. ``order_count``
-    is empty where open orders do not count.
+    ``order_count`` is empty where open orders do not count.
     """
     flat, width, lanes = table.reshape(-1), np.uint64(table.shape[1]), np.uint64(LANES)
     underlyings, offsets = offset_group.shape[0], offset_share.shape[0]
     waiting, held, held_by = np.empty(underlyings * width), np.empty(underlyings, np.int64), np.full(underlyings, -1)
     joint, apart, joined_by = np.empty(offsets * width), np.empty(offsets), np.full(offsets, -1)
+    first_of, last_of = np.empty(underlyings, np.uint64), np.empty(underlyings, np.uint64)
+    next_of = np.empty(count[rows[places]].max() if places.shape[0] else 0, np.uint64)
     last = places.shape[0] - 1
     for place in range(places.shape[0]):
         ahead = offset[np.uint64(rows[np.uint64(places[min(place + AHEAD, last)])])]
@@ -136,27 +137,34 @@ def of_several_underlyings(
         p = np.uint64(offset[row])
         end = p + np.uint64(count[row])
         groups = 0
-        while p < end:
-            g = group[np.uint64(instrument[p])]
+        # Each underlying's positions become a chain, so that its sums need not wait while others follow.
+        q = np.uint64(0)
+        while p + q < end:
+            g = group[np.uint64(instrument[p + q])]
             at = np.uint64(g)
-            fresh = held_by[at] != n
-            if fresh:
+            if held_by[at] != n:
                 held_by[at] = n
                 held[groups] = g
                 groups += 1
-            first = p
+                first_of[at] = q
+            else:
+                next_of[last_of[at]] = q
+            last_of[at] = q
+            q += np.uint64(1)
+        for k in range(groups):
+            at = np.uint64(held[k])
+            ends = last_of[at]
             block = np.uint64(0)
             while block < width:
-                start = at * width + block
-                sums = no_sums() if fresh else kept(waiting, start)
-                p = first
-                while p < end:
-                    i = np.uint64(instrument[p])
-                    if group[i] != g:
+                sums = no_sums()
+                q = first_of[at]
+                while True:
+                    i = np.uint64(instrument[p + q])
+                    sums = add_position(float(lots[p + q]), flat, i * width + block, sums)
+                    if q == ends:
                         break
-                    sums = add_position(float(lots[p]), flat, i * width + block, sums)
-                    p += np.uint64(1)
-                put(sums, waiting, start)
+                    q = next_of[q]
+                put(sums, waiting, at * width + block)
                 block += lanes
         p = np.uint64(offset[row])
         o = np.uint64(order_offset[row]) if order_count.shape[0] else np.uint64(0)
