@@ -51,6 +51,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 LEVELS: Final = 8
 HOT: Final = -1
+_NEVER_PLACED: Final = -2
 _WIDTH_MIN: Final = 0.0016
 # By how much other things may move, for each width of the spot.
 _VOL_BAND: Final = 1.5
@@ -107,7 +108,7 @@ class BoxScreen:
 
     Attributes
     ----------
-    level : (rows,), where an account lives, or ``HOT``.
+    level : (rows,), where an account lives; negative while it is hot.
     """
 
     def __init__(self, sight: Sight) -> None:
@@ -163,7 +164,7 @@ class BoxScreen:
         self._levels = []
         self._rules = None
         self._grow(instant)
-        self.level[:] = HOT
+        self.level[:] = _NEVER_PLACED
         self._hot = self._book.customer_rows
 
     def _grow(self, instant: Instant) -> None:
@@ -173,7 +174,7 @@ class BoxScreen:
         underlyings, assets = len(columns.underlyings), instant.asset_price.shape[0]
         words, asset_words = -(-max(underlyings, 1) // _WORD), -(-max(assets, 1) // _WORD)
         if rows > self.level.shape[0]:
-            opened = np.full(max(rows, 2 * self.level.shape[0]) - self.level.shape[0], HOT, np.int8)
+            opened = np.full(max(rows, 2 * self.level.shape[0]) - self.level.shape[0], _NEVER_PLACED, np.int8)
             self.level = np.concatenate([self.level, opened])
         shape = (self.level.shape[0], words)
         if self._held.shape != shape:
@@ -190,7 +191,7 @@ class BoxScreen:
             ]
             self._members = [np.flatnonzero(columns.underlying == u) for u in range(underlyings)]
             self._rules = None
-            self.level[:] = HOT
+            self.level[:] = _NEVER_PLACED
             self._hot = self._book.customer_rows
             self._value_decidable, self._asset_decidable = instant.value_decidable, instant.asset_decidable
 
@@ -307,13 +308,15 @@ class BoxScreen:
             tier=book.tier,
             bounded_as=bounded_as,
         )
+        before = self.level[rows][may_rest].astype(np.int64)
         self.level[rows] = HOT
         waiting = rows[may_rest]
-        for k in range(LEVELS - 1, -1, -1):
-            if waiting.shape[0] == 0:
-                break
+        # Who has lived somewhere may go one level up: a search from the top every time would cost more than it finds.
+        first = np.where(before == _NEVER_PLACED, LEVELS - 1, np.minimum(before + 1, LEVELS - 1))
+        for k in range(int(first.max(initial=HOT)), HOT, -1):
+            due = np.flatnonzero(first >= k)
             level = self._levels[k]
-            self._build_missing(instant, level, k, waiting)
+            self._build_missing(instant, level, k, waiting[due])
             keeps = keeps_its_tier(
                 level.tables,
                 rules.terms,
@@ -321,10 +324,14 @@ class BoxScreen:
                 group=self._market.columns.underlying,
                 settlement_asset=instant.settlement_asset,
                 asset_unit=instant.asset_unit,
-                rows=waiting,
+                rows=waiting[due],
             )
-            self.level[waiting[keeps]] = k
-            waiting = waiting[~keeps]
+            self.level[waiting[due[keeps]]] = k
+            left = np.ones(waiting.shape[0], np.bool_)
+            left[due[keeps]] = False
+            waiting, first = waiting[left], first[left]
+            if waiting.shape[0] == 0:
+                break
         hot = self._hot[~np.isin(self._hot, rows, assume_unique=True)]
         self._hot = np.union1d(hot, rows[self.level[rows] == HOT])
 

@@ -204,7 +204,8 @@ def _keeps_its_tier(
         row = rows[n]
         start, end = offset[row], offset[row] + count[row]
         standard = bounded_as[row] == STANDARD
-        # What the models ask: initial is the first of a pair, maintenance the second.
+        # Only the mark is needed from above where no boundary lies there.
+        two_sided = tier[row] != HEALTHY
         groups, asset, covers = 0, np.int64(-1), True
         for p in range(start, end):
             i = instrument[p]
@@ -225,7 +226,12 @@ def _keeps_its_tier(
             under, over = (2 * i, 2 * i + 1) if size > 0.0 else (2 * i + 1, 2 * i)
             for c in range(width):
                 low[g, c] += size * lines[under, c]
-                high[g, c] += size * lines[over, c]
+            if two_sided:
+                for c in range(width):
+                    high[g, c] += size * lines[over, c]
+            else:
+                high[g, 0] += size * lines[over, 0]
+                high[g, half] += size * lines[over, half]
             lot = abs(size)
             if standard:
                 side = LONG_INITIAL if size > 0.0 else SHORT_INITIAL
