@@ -204,7 +204,7 @@ def _keeps_its_tier(
         row = rows[n]
         start, end = offset[row], offset[row] + count[row]
         standard = bounded_as[row] == STANDARD
-        # Only the mark is needed from above where no boundary lies there.
+        # Standard accounts need the mark alone; portfolio accounts that only from above, where no boundary lies there.
         two_sided = tier[row] != HEALTHY
         groups, asset, covers = 0, np.int64(-1), True
         for p in range(start, end):
@@ -223,15 +223,18 @@ def _keeps_its_tier(
                 high[g] = 0.0
                 needed[g] = 0.0
                 gross[g] = 0.0
-            under, over = (2 * i, 2 * i + 1) if size > 0.0 else (2 * i + 1, 2 * i)
-            for c in range(width):
-                low[g, c] += size * lines[under, c]
-            if two_sided:
-                for c in range(width):
-                    high[g, c] += size * lines[over, c]
+            under, over = (lines[2 * i], lines[2 * i + 1]) if size > 0.0 else (lines[2 * i + 1], lines[2 * i])
+            if standard:
+                for c in (0, half):
+                    low[g, c] += size * under[c]
+                    high[g, c] += size * over[c]
             else:
-                high[g, 0] += size * lines[over, 0]
-                high[g, half] += size * lines[over, half]
+                _add(size, under, low[g])
+                if two_sided:
+                    _add(size, over, high[g])
+                else:
+                    high[g, 0] += size * over[0]
+                    high[g, half] += size * over[half]
             lot = abs(size)
             if standard:
                 side = LONG_INITIAL if size > 0.0 else SHORT_INITIAL
@@ -337,6 +340,12 @@ def _keeps_its_tier(
             if not covers:
                 break
         out[n] = covers
+
+
+@njit(forceinline=True, error_model="numpy")
+def _add(size: float, line: Float64Array, sums: Float64Array) -> None:
+    for c in range(sums.shape[0]):
+        sums[c] += size * line[c]
 
 
 @njit(forceinline=True, error_model="numpy")
