@@ -2,7 +2,8 @@
 
 1. Money is an integer number of *units*: 10^-decimals of an asset. Quantities are integer lots, prices integer ticks.
 2. Every rounding here has a named direction. Between two customers it is half-even and both sides carry the same
-   integer; against a customer's interest it is ``requirement`` (up) or ``payout`` (down).
+   integer; against a customer's interest, the house being the other side too, it is ``requirement`` (up) or ``payout``
+   (down), of a ratio ``rounded_up`` or ``rounded_down``.
 3. Overflow of a signed 64-bit integer is refused at the edge and halts behind it: it never wraps.
 """
 
@@ -133,6 +134,16 @@ def half_even(numerator: int, denominator: int) -> int:
     if 2 * rest > denominator or (2 * rest == denominator and quotient & 1):
         return quotient + 1
     return quotient
+
+
+def rounded_down(numerator: int, denominator: int) -> int:
+    """Return ``payout`` of a ratio of integers, ``denominator`` > 0, without making a fraction of it."""
+    return numerator // denominator
+
+
+def rounded_up(numerator: int, denominator: int) -> int:
+    """Return ``requirement`` of a ratio of integers, ``denominator`` > 0, without making a fraction of it."""
+    return -(-numerator // denominator)
 
 
 def requirement(exact: Fraction) -> int:

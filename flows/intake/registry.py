@@ -5,7 +5,8 @@ for the event as a whole.
 
 1. Every question is asked first and changes nothing; ``apply``, ``bind`` and ``remember`` then take the answer.
 2. Assets, instruments and accounts get dense numbers in the order of the ledger.
-3. A fill's cash is rounded once, half-even, and both sides carry that integer with opposite signs.
+3. A fill's cash is rounded once, and both sides carry that integer with opposite signs: half-even between customers;
+   against the customer where the other side is the house, who would else pay for what is rounded a million times.
 4. A transfer moves from pending to confirmed to reverted, never back; its status and a withdrawal's id are
    remembered for the duplicate window, as a fill's id is.
 """
@@ -67,7 +68,7 @@ from schemas.ledger import (
     SviRecord,
     VolPointsRecord,
 )
-from schemas.money import DECIMALS_MAX, decimal_parts, fraction, half_even, in_range, to_units
+from schemas.money import DECIMALS_MAX, decimal_parts, fraction, half_even, in_range, rounded_down, rounded_up, to_units
 from schemas.parameters import PARAMETER_SETS, ParameterSet, validate
 
 RATE_MAX: Final = 10.0
@@ -469,12 +470,12 @@ class Registry:
         if tradable.pays_inverse:
             if ticks <= 0:
                 raise _bad_value(f"price {event.price} is not positive")
-            buyer_cash = half_even(lots * numerator, ticks * denominator)
+            buyer_cash = _cash(lots * numerator, ticks * denominator, buyer, seller)
         else:
             if ticks < 0:
                 raise _bad_value(f"price {event.price} is negative")
             exact = lots * ticks * numerator
-            buyer_cash = -(exact if denominator == 1 else half_even(exact, denominator))
+            buyer_cash = -exact if denominator == 1 else _cash(-exact, denominator, buyer, seller)
         in_range(buyer_cash)
         if tradable.base_units_per_lot > 1:
             in_range(lots * tradable.base_units_per_lot)
@@ -731,6 +732,15 @@ def _tradable(record: InstrumentRecord, settlement_decimals: int, base_decimals:
         settlement_decimals=settlement_decimals,
         base_units_per_lot=base_units,
     )
+
+
+def _cash(numerator: int, denominator: int, buyer: Holder, seller: Holder) -> int:
+    """Return what a fill adds to the buyer's cash, and takes off the seller's: a ratio, rounded once (invariant 3)."""
+    if seller.number == HOUSE_NUMBER:
+        return rounded_down(numerator, denominator)
+    if buyer.number == HOUSE_NUMBER:
+        return rounded_up(numerator, denominator)
+    return half_even(numerator, denominator)
 
 
 def _whole(text: str, factor: tuple[int, int], cache: dict[str, int], reason: FailureReason, step: str) -> int:

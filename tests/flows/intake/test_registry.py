@@ -301,6 +301,29 @@ def test_a_house_leg_lives_with_the_other_side() -> None:
     assert sum(frame.legs.shape[0] for frame in home) == 2
 
 
+def test_no_customer_gains_a_rounding_from_the_house() -> None:
+    """A trader who picks prices would repeat it until it is worth something; between customers somebody always does."""
+    inverse = event_instrument("BTC-USD-PERP", at=1, payoff="inverse", settlement_asset="BTC", lot_size="1")
+    gains: dict[tuple[str, str], list[Fraction]] = {}
+    for buyer, seller in (("alice", "bob"), ("alice", "house"), ("house", "bob")):
+        fills = [
+            event_fill(n, at=1 + n, instrument="BTC-USD-PERP", price=str(40_000 + n), quantity="1", **sides)
+            for n in range(1, 60)
+            for sides in [{"buyer": buyer, "seller": seller}]
+        ]
+        # A lot is 1 USD and a tick 0.5: a long's coins of 1e-8 are 2e8 over the ticks.
+        gains[buyer, seller] = [
+            int(leg["cash"]) - Fraction(int(leg["lots"]) * 2 * 10**8, int(leg["price_ticks"]))
+            for frame in frames_of([inverse, *fills])
+            for leg in frame.legs
+            if leg["account"] != HOUSE_NUMBER
+        ]
+
+    assert max(gains["alice", "bob"]) > 0
+    assert all(-1 < gain <= 0 for gain in gains["alice", "house"] + gains["house", "bob"])
+    assert len(gains["alice", "house"]) == len(gains["house", "bob"]) == 59
+
+
 def test_spot_moves_two_assets_and_no_lots() -> None:
     """A spot position is a balance of the base asset."""
     spot = event_instrument("BTC-SPOT", kind="spot", at=1, quote="USDC")
