@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from flows.margin.fetching import AHEAD, fetch
+from flows.margin.fetching import AHEAD, fetch_positions
 from flows.margin.model import Float64Array, Int64Array, PositionColumns, UInt32Array
 
 if TYPE_CHECKING:
@@ -100,12 +100,7 @@ def _equity(
     held = np.empty(assets, np.bool_)
     last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
-        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
-        fetch(instrument, ahead)
-        fetch(instrument, ahead + 16)
-        fetch(lots, ahead)
-        fetch(lots, ahead + 8)
-        fetch(lots, ahead + 16)
+        fetch_positions(offset, instrument, lots, rows[min(n + AHEAD, last)])
         row = np.uint64(rows[n])
         for j in range(columns):
             net[j] = cash[row, j] * asset_unit[j]

@@ -7,9 +7,10 @@ cannot guess, and would wait for memory at each: three times as long, measured w
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -34,4 +35,17 @@ def _emit_fetch(typing_context: Any, array: Any, place: Any) -> Any:  # noqa: AR
 
 
 # (array, place): begin to fetch the cache line of an element; any place may be named.
-fetch: Callable[[npt.NDArray[Any], int], None] = cast(Any, intrinsic(_emit_fetch))
+_fetch: Callable[[npt.NDArray[Any], int], None] = cast(Any, intrinsic(_emit_fetch))
+
+
+@njit(forceinline=True, error_model="numpy")
+def fetch_positions(
+    offset: npt.NDArray[np.int64], instrument: npt.NDArray[np.uint32], lots: npt.NDArray[np.int64], row: int
+) -> None:
+    """Begin to fetch the first two dozen positions of an account row; further ones follow by themselves."""
+    first = offset[np.uint64(row)]
+    _fetch(instrument, first)
+    _fetch(lots, first)
+    _fetch(lots, first + 8)
+    _fetch(lots, first + 16)
+    _fetch(instrument, first + 16)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from flows.margin.add_ons import concentration
-from flows.margin.fetching import AHEAD, fetch
+from flows.margin.fetching import AHEAD, fetch_positions
 from flows.margin.model import Float64Array, Int64Array, UInt32Array
 from flows.margin.scenario_sums import (
     LANES,
@@ -57,12 +57,7 @@ def of_one_underlying(
     aside = 0
     last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
-        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
-        fetch(instrument, ahead)
-        fetch(lots, ahead)
-        fetch(lots, ahead + 8)
-        fetch(lots, ahead + 16)
-        fetch(instrument, ahead + 16)
+        fetch_positions(offset, instrument, lots, rows[min(n + AHEAD, last)])
         row = np.uint64(rows[n])
         p = np.uint64(offset[row])
         end = p + np.uint64(count[row])
@@ -126,12 +121,7 @@ def of_several_underlyings(
     next_of = np.empty(count[rows[places]].max() if places.shape[0] else 0, np.uint64)
     last = places.shape[0] - 1
     for place in range(places.shape[0]):
-        ahead = offset[np.uint64(rows[np.uint64(places[min(place + AHEAD, last)])])]
-        fetch(instrument, ahead)
-        fetch(lots, ahead)
-        fetch(lots, ahead + 8)
-        fetch(lots, ahead + 16)
-        fetch(instrument, ahead + 16)
+        fetch_positions(offset, instrument, lots, rows[np.uint64(places[min(place + AHEAD, last)])])
         n = places[place]
         row = np.uint64(rows[n])
         p = np.uint64(offset[row])

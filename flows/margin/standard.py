@@ -18,7 +18,7 @@ from numba import njit
 
 from flows.margin.add_ons import concentration, confidence_charge, inverse_depths, notional
 from flows.margin.breakdown import Breakdown, Part, grouped
-from flows.margin.fetching import AHEAD, fetch
+from flows.margin.fetching import AHEAD, fetch_positions
 from flows.margin.model import NO_OPEN_ORDERS, Float64Array, Int64Array, OpenOrders, PositionColumns, UInt32Array
 from flows.market.columns import InstrumentColumns, Int8Array, Int32Array
 from flows.market.listings import Listings
@@ -246,12 +246,7 @@ def _requirements(
 ) -> None:
     last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
-        ahead = offset[np.uint64(rows[min(n + AHEAD, last)])]
-        fetch(instrument, ahead)
-        fetch(lots, ahead)
-        fetch(lots, ahead + 8)
-        fetch(lots, ahead + 16)
-        fetch(instrument, ahead + 16)
+        fetch_positions(offset, instrument, lots, rows[min(n + AHEAD, last)])
         row = np.uint64(rows[n])
         total_initial = 0.0
         total_maintenance = 0.0

@@ -349,32 +349,37 @@ def _add(size: float, line: Float64Array, sums: Float64Array) -> None:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _scenario_low(low: Float64Array, high: Float64Array, at: int, s: int, beta: float, weighted: float) -> float:
-    """Return a line below ``beta M + weighted (W_s - M)`` at one end."""
+def _part(near: Float64Array, far: Float64Array, at: int, s: int, beta: float, weighted: float) -> float:
+    """Return a line on the near side of ``beta M + weighted (W_s - M)`` at one end.
+
+    ``near`` are an account's lines on the side wanted, low or high, and ``far`` those on the other.
+    """
     rest = beta - weighted
-    mark: float = low[at] if rest >= 0.0 else high[at]
-    scenario: float = low[at + 1 + s]
+    mark: float = near[at] if rest >= 0.0 else far[at]
+    scenario: float = near[at + 1 + s]
     return weighted * scenario + rest * mark
 
 
 @njit(forceinline=True, error_model="numpy")
-def _scenario_high(low: Float64Array, high: Float64Array, at: int, s: int, beta: float, weighted: float) -> float:
-    rest = beta - weighted
-    mark: float = high[at] if rest >= 0.0 else low[at]
-    scenario: float = high[at + 1 + s]
-    return weighted * scenario + rest * mark
+def _scenario_low(low: Float64Array, high: Float64Array, half: int, s: int, beta: float, weighted: float) -> float:
+    """Return the least of an underlying's part in a scenario, over both ends."""
+    return min(_part(low, high, 0, s, beta, weighted), _part(low, high, half, s, beta, weighted))
+
+
+@njit(forceinline=True, error_model="numpy")
+def _scenario_high(low: Float64Array, high: Float64Array, half: int, s: int, beta: float, weighted: float) -> float:
+    """Return the greatest of it."""
+    return max(_part(high, low, 0, s, beta, weighted), _part(high, low, half, s, beta, weighted))
 
 
 @njit(error_model="numpy")
 def _apart_low(
     low: Float64Array, high: Float64Array, half: int, weight: Float64Array, beta: float, factor: float
 ) -> float:
-    """Return the least of an underlying's part: over both ends, and over scenarios, nothing happening among them."""
+    """Return the least of an underlying's part over scenarios, nothing happening among them."""
     least: float = beta * min(low[0], low[half])
     for s in range(weight.shape[0]):
-        weighted = factor * weight[s]
-        least = min(least, _scenario_low(low, high, 0, s, beta, weighted))
-        least = min(least, _scenario_low(low, high, half, s, beta, weighted))
+        least = min(least, _scenario_low(low, high, half, s, beta, factor * weight[s]))
     return least
 
 
@@ -382,14 +387,10 @@ def _apart_low(
 def _apart_high(
     low: Float64Array, high: Float64Array, half: int, weight: Float64Array, beta: float, factor: float
 ) -> float:
-    """Return the least over scenarios of the greatest over both ends."""
+    """Return the least over scenarios of the greatest."""
     least: float = beta * max(high[0], high[half])
     for s in range(weight.shape[0]):
-        weighted = factor * weight[s]
-        greatest = max(
-            _scenario_high(low, high, 0, s, beta, weighted), _scenario_high(low, high, half, s, beta, weighted)
-        )
-        least = min(least, greatest)
+        least = min(least, _scenario_high(low, high, half, s, beta, factor * weight[s]))
     return least
 
 
@@ -405,17 +406,11 @@ def _join(
     joint: Float64Array,
 ) -> None:
     """Add an underlying's part to its group's, scenario by scenario; the first place is that nothing happens."""
-    if upward:
-        joint[0] += beta * max(high[0], high[half])
-    else:
-        joint[0] += beta * min(low[0], low[half])
+    joint[0] += beta * (max(high[0], high[half]) if upward else min(low[0], low[half]))
     for s in range(weight.shape[0]):
         weighted = factor * weight[s]
-        if upward:
-            joint[1 + s] += max(
-                _scenario_high(low, high, 0, s, beta, weighted), _scenario_high(low, high, half, s, beta, weighted)
-            )
-        else:
-            joint[1 + s] += min(
-                _scenario_low(low, high, 0, s, beta, weighted), _scenario_low(low, high, half, s, beta, weighted)
-            )
+        joint[1 + s] += (
+            _scenario_high(low, high, half, s, beta, weighted)
+            if upward
+            else _scenario_low(low, high, half, s, beta, weighted)
+        )

@@ -71,8 +71,8 @@ class Screen(Protocol):
         """Return the rows of customers to decide at this instant, rising, without repeats.
 
         ``touched`` are the rows that the frame's own records and payments changed, and those that it opened: rising,
-        customers only. They are in the answer. The book has the frame's records already. What moved, and why, is
-        ``flows.screening.moves``.
+        customers only. They are in the answer. The book has the frame's records already. What moved says the
+        instant; the inputs by which it can move are those of ``InstrumentColumns`` and of its assets.
         """
 
     def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:

@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from flows.market.columns import NEVER_EXPIRES
 from flows.market.instant import Instant
 from flows.market.step import Market
-from flows.screening.moves import Moves, Watch
 from flows.screening.policy import anything_moved
 from schemas.events import Event
 from schemas.ledger import FrameKind, decode_frame
@@ -37,6 +36,7 @@ from tests.builders import (
 )
 from tests.flows.running import run
 from tests.judge.days import GAPS_NS, GENESIS, KINDS, Happening, a_random_day, days
+from tests.laws.moves import Moves, Watch
 
 BoolArray = npt.NDArray[np.bool_]
 

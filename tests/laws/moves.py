@@ -1,7 +1,7 @@
-"""What moved between two instants, and why: what a screen holds against its boxes.
+"""What moved between two instants, and why: the inputs of which a screen's boxes have to be ranges.
 
 An instant says which instruments were priced anew. A box is about inputs: the spot left its range, or a vol did, or the
-box's time is over. So a watch keeps the inputs of the instant before and compares.
+box's time is over. A watch keeps the inputs of the instant before and compares, for the law that there are no others.
 
 1. Nothing that an evaluation reads differs between two instants without a reason here: what is worth something is a
    function of its inputs, and all of them are compared. A law holds it to this.
