@@ -99,7 +99,7 @@ class Risk:
         ]
         results = self._decide(frame, instant, opened)
         if self._shadow is not None and self._shadow.is_due(frame.number):
-            self._judge(self._shadow, instant)
+            self._shadowed(self._shadow, instant)
         if results.shape[0]:
             self._results.append(results)
         return None
@@ -113,6 +113,20 @@ class Risk:
         """Return the numbers of the given book rows at the last instant."""
         assert self.instant is not None, "nothing can be evaluated before the first frame"
         return evaluate(self.book, self.instant, rows, self.models)
+
+    def judge(self, shadow: Shadow) -> tuple[int, str] | None:
+        """Return the first row that stands otherwise than the judge says, and how; count the bounds it violates."""
+        assert self.instant is not None, "nothing can be judged before the first frame"
+        judgement = shadow.judge(self.book, self.instant, self.models, self._screen)
+        self._count_violations(judgement.violations)
+        return judgement.difference
+
+    def take_evaluation(self, rows: Int64Array, evaluation: Evaluation) -> None:
+        """Count which bounds are excluded by numbers that a judge has of the given book rows at the last instant."""
+        self._count_violations(self._screen.violations(rows, evaluation))
+
+    def _count_violations(self, count: int) -> None:
+        self.diagnostics = replace(self.diagnostics, bound_violations=self.diagnostics.bound_violations + count)
 
     # -- one frame -----------------------------------------------------------------------------------------------
 
@@ -205,8 +219,8 @@ class Risk:
                 book.dirty[chosen] = True
         return evaluation
 
-    def _judge(self, shadow: Shadow, instant: Instant) -> None:
-        difference = shadow.judge(self.book, instant, self.models)
+    def _shadowed(self, shadow: Shadow, instant: Instant) -> None:
+        difference = self.judge(shadow)
         if difference is not None:
             row, what = difference
             account = self.market.listings.account_id(int(self.book.account[row]))

@@ -158,6 +158,10 @@ class BoxScreen:
         """Return what the last frame took, and how many accounts are hot."""
         return Work(placements=self._placements, hot_accounts=int(self._hot.shape[0]))
 
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:  # noqa: ARG002
+        """Return 0: no bound of health is kept behind a placement."""
+        return 0
+
     # -- growth and change ---------------------------------------------------------------------------------------
 
     def _begin_anew(self, instant: Instant) -> None:

@@ -19,7 +19,7 @@ class Diagnostics:
     evaluations : accounts evaluated, over all of them; evaluations for snapshots and by the shadow are not among them.
     exhaustive_evaluations : what the exhaustive policy would have evaluated.
     hot_accounts : accounts that must be evaluated at every instant, behind the last frame.
-    bound_violations : evaluations that a bound had excluded; 0, or a proof is wrong.
+    bound_violations : evaluations, the judge's among them, that a bound had excluded; 0, or a proof is wrong.
     worst_tick_ratio : the most accounts evaluated or placed for one frame, over those that there were. Above 1 where
         placing all of them took more than one pass.
     shadowed_frames : frames that the shadow judged, all of them alike.
@@ -41,7 +41,7 @@ class Diagnostics:
             self.evaluations + evaluated,
             self.exhaustive_evaluations + exhaustive,
             work.hot_accounts,
-            work.bound_violations,
+            self.bound_violations + work.bound_violations,
             max(self.worst_tick_ratio, ratio),
             self.shadowed_frames,
         )

@@ -56,7 +56,7 @@ class Work:
     ----------
     placements : accounts whose bounds were computed for the last frame: work beside the evaluations.
     hot_accounts : accounts that must be evaluated at every instant, behind the last frame.
-    bound_violations : evaluations so far that a bound had excluded: 0, or a proof is wrong.
+    bound_violations : accounts evaluated for the last frame whose numbers a bound had excluded: 0, or a proof is wrong.
     """
 
     placements: int = 0
@@ -83,6 +83,13 @@ class Screen(Protocol):
 
     def work(self) -> Work:
         """Return what the last frame took, and how it stands."""
+
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
+        """Return how many of these rows stand outside what the screen's bounds allow at the last instant.
+
+        Asked by who judges, behind ``rows`` and ``decided``, about any customers, by numbers that the screen need not
+        have. 0 from a screen that has no bounds; above 0 a proof is wrong, even where every tier is right.
+        """
 
 
 class ScreeningPolicy(Protocol):

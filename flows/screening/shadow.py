@@ -5,10 +5,13 @@
    stand otherwise.
 2. Which frames are judged depends on their numbers and the fraction alone: a run that is repeated or resumed, on any
    number of processes, judges the same ones.
-3. Nothing that is published depends on it.
+3. The judge's numbers also go to the screen, which says how many of them its bounds had excluded: a proof may be wrong
+   before a decision is.
+4. Nothing that is published depends on it.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,6 +24,7 @@ from flows.margin.model import MarginModel, PositionColumns
 from flows.market.instant import Instant
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
+from flows.screening.policy import Screen
 from schemas.results import Results, Tier
 
 Int64Array = npt.NDArray[np.int64]
@@ -32,6 +36,20 @@ _BLOCK_ROWS: Final = 1 << 17  # accounts evaluated at once: the arrays of a mill
 
 class JudgedOtherwise(Exception):  # noqa: N818 - says what happened
     """A decision of the screening policy is not that of the exhaustive judge: the process halts at this frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judged frame came to.
+
+    Attributes
+    ----------
+    difference : the first row that stands otherwise than the judge says, and how, in words; None if all agree.
+    violations : of the rows up to there, how many a bound of the screen had excluded.
+    """
+
+    difference: tuple[int, str] | None
+    violations: int
 
 
 class Shadow:
@@ -49,15 +67,18 @@ class Shadow:
         """Return whether a frame is among those that are judged."""
         return xxhash.xxh64_intdigest(frame.to_bytes(8, "little"), seed=_SEED) < self._below
 
-    def judge(self, book: Book, instant: Instant, models: Mapping[str, MarginModel]) -> tuple[int, str] | None:
-        """Return the first row that stands otherwise than the judge says, and how, in words; None if all agree."""
+    def judge(self, book: Book, instant: Instant, models: Mapping[str, MarginModel], screen: Screen) -> Judgement:
+        """Hold every account, as it stands behind an instant, against the judge."""
         customers = book.customer_rows
+        violations = 0
         for start in range(0, customers.shape[0], _BLOCK_ROWS):
             rows = customers[start : start + _BLOCK_ROWS]
-            difference = _difference(book, instant, rows, evaluate(book, instant, rows, models))
+            evaluation = evaluate(book, instant, rows, models)
+            violations += screen.violations(rows, evaluation)
+            difference = _difference(book, instant, rows, evaluation)
             if difference is not None:
-                return difference
-        return None
+                return Judgement(difference, violations)
+        return Judgement(None, violations)
 
 
 def _difference(book: Book, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> tuple[int, str] | None:

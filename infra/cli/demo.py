@@ -18,6 +18,7 @@ from infra.cli.replay import (
     ShadowFraction,
     Shards,
     Workers,
+    fail_where_bounds_are_wrong,
     run,
     screened,
     show_summary,
@@ -103,6 +104,7 @@ def demo(
                 console.print("\nNothing was kept: --out DIR keeps the run, for tidegate query and tidegate verify.")
     if failed:
         raise typer.Exit(FAILED)
+    fail_where_bounds_are_wrong(replayed)
 
 
 def log_name(seed: int, accounts: int, hours: float) -> str:

@@ -145,6 +145,7 @@ def replay(
     else:
         show_summary(replayed)
         suggest(out)
+    fail_where_bounds_are_wrong(replayed)
 
 
 def run(options: runs.Options) -> runs.Replayed:
@@ -169,6 +170,13 @@ def run(options: runs.Options) -> runs.Replayed:
 def screened(replayed: runs.Replayed) -> dict[str, int | float]:
     """Return what screening took: it depends on the policy, the process count and where the run was resumed."""
     return asdict(replayed.diagnostics)
+
+
+def fail_where_bounds_are_wrong(replayed: runs.Replayed) -> None:
+    """Exit as from a difference where a bound excluded what an account came to: a proof is wrong."""
+    violations = replayed.diagnostics.bound_violations
+    if violations:
+        fail(f"{violations:,} evaluations were outside the bounds that screening had for them", DIFFERS)
 
 
 def suggest(out: Path) -> None:

@@ -2,7 +2,8 @@
 
 1. There is one market, stepped once a frame. With ``judge_every`` 1 there are two books upon it, one under the policy
    and one under the judge, and everything that they publish (results, deltas, state hashes) must be equal, byte for
-   byte, period after period; result rows name their frames.
+   byte, period after period; result rows name their frames. What the judge has of every account is held against the
+   policy's bounds at every tick: rows of both books are the same.
 2. Above 1 there is the policy's book alone, so that a million accounts fit, and every so many ticks the shadow holds
    all that stands in it against the judge. By induction what it finds nothing against is what the judge would have
    published, but for what came and went between.
@@ -21,10 +22,11 @@ from flows.margin.registry import margin_models
 from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
+from flows.risk.evaluation import Evaluation
 from flows.risk.step import Period, Risk
 from flows.screening.diagnostics import Diagnostics
 from flows.screening.exhaustive import POLICY as EXHAUSTIVE
-from flows.screening.policy import ScreeningPolicy
+from flows.screening.policy import Int64Array, Screen, ScreeningPolicy, Sight, Work
 from flows.screening.shadow import Shadow
 from schemas.ledger import Frame
 from schemas.results import MARKET, RESULT, ResultKind, Results, Tier
@@ -47,6 +49,39 @@ class OneMarket(Market):
         if self._last is None or self._last[0] is not frame:
             self._last = frame, super().step(frame)
         return self._last[1]
+
+
+class Witness:
+    """The exhaustive policy and its screen, which keeps what an instant's decisions were taken on."""
+
+    name = EXHAUSTIVE.name
+    exact = True
+
+    def __init__(self) -> None:
+        self.seen: tuple[Int64Array, Evaluation] | None = None
+        self._everyone: Screen
+
+    def screen(self, sight: Sight) -> "Witness":
+        """Return itself: there is one judge."""
+        self._everyone = EXHAUSTIVE.screen(sight)
+        return self
+
+    def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
+        """Return whom the exhaustive policy decides."""
+        self.seen = None
+        return self._everyone.rows(instant, touched)
+
+    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:  # noqa: ARG002
+        """Keep the numbers."""
+        self.seen = rows, evaluation
+
+    def work(self) -> Work:
+        """Return what the exhaustive policy says."""
+        return self._everyone.work()
+
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
+        """Return what the exhaustive policy says."""
+        return self._everyone.violations(rows, evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +161,8 @@ class _Judged:
         self._frames = Frames()
         models = margin_models()
         self._market = OneMarket(models)
-        policies = (policy, EXHAUSTIVE) if run.judge_every == 1 else (policy,)
+        self._witness = Witness()
+        policies = (policy, self._witness) if run.judge_every == 1 else (policy,)
         self._policy, *others = [
             Risk(
                 self._market, Book(range(SHARDS), shard_count=SHARDS, models=tuple(models)), models=models, screening=it
@@ -191,12 +227,14 @@ class _Judged:
             started = time.process_time()
             self._judge.step(frame)
             self._ticks.judge.append(time.process_time() - started)
+            if self._witness.seen is not None:
+                self._policy.take_evaluation(*self._witness.seen)
 
     def _judge_all(self) -> None:
         instant = self._policy.instant
         assert instant is not None
         started = time.process_time()
-        found = self._shadow.judge(self._policy.book, instant, self._policy.models)
+        found = self._policy.judge(self._shadow)
         self._ticks.judge.append(time.process_time() - started)
         if found is not None:
             row, what = found

@@ -18,7 +18,7 @@ from flows.screening.exhaustive import POLICY
 from schemas.ids import FIRST_ACCOUNT_NUMBER, SYSTEM_ACCOUNTS
 from schemas.ledger import Frame, MarketRecord, PriceRecord, SettlementRecord, SviRecord
 from schemas.results import DeltaKind, Tier
-from tests.flows.screening.faulty import ForgetsOrders, MissesAccount
+from tests.flows.screening.faulty import ForgetsOrders, MissesAccount, ViolatesBound
 from tests.simulator.books import BLOCK, STYLES, BookBuilder, NotCovered, holdings
 from tests.simulator.frames import SHARDS, Frames
 from tests.simulator.judged import Report, Run, judged_run
@@ -247,6 +247,17 @@ def test_a_missed_account_is_found_and_named(judge_every: int) -> None:
     assert report.first_difference.account == f"a{number}"
     assert report.evaluated_share < 1.0
     assert judged_run(run, POLICY).differences == 0
+
+
+@pytest.mark.parametrize(("judge_every", "judged"), [(1, 120), (4, 30)])
+def test_a_violated_bound_is_counted(judge_every: int, judged: int) -> None:
+    """Control: a bound that excludes what an account comes to is seen at every judged tick."""
+    run = Run(accounts=20, path="crash", hours=1 / 30, seed=3, activity=0.0, judge_every=judge_every)
+
+    report = judged_run(run, ViolatesBound())
+
+    assert report.differences == 0
+    assert report.diagnostics.bound_violations == judged
 
 
 @pytest.mark.parametrize("judge_every", [1, 4])

@@ -12,6 +12,45 @@ from flows.screening.policy import Int64Array, Sight, Work
 from schemas.ids import FIRST_ACCOUNT_NUMBER
 
 
+class _Everyone:
+    """Leaves nobody out, but says of one account, whenever it is judged, that its bound had excluded it."""
+
+    def __init__(self, sight: Sight, number: int) -> None:
+        self._book = sight.book
+        self._everyone = EXHAUSTIVE.screen(sight)
+        self._number = number
+
+    def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
+        """Return whom the judge decides."""
+        return self._everyone.rows(instant, touched)
+
+    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
+        """Remember nothing."""
+
+    def work(self) -> Work:
+        """Return what the judge says."""
+        return self._everyone.work()
+
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
+        """Return 1 where the account is among those that are judged."""
+        assert evaluation.equity.shape == rows.shape
+        return int(np.count_nonzero(rows == self._book.row(self._number)))
+
+
+class ViolatesBound:
+    """Exhaustive, and without a miss; but a bound of one account is wrong."""
+
+    name = "violates-bound"
+    exact = True
+
+    def __init__(self, number: int = FIRST_ACCOUNT_NUMBER) -> None:
+        self._number = number
+
+    def screen(self, sight: Sight) -> _Everyone:
+        """Return the screening of one process."""
+        return _Everyone(sight, self._number)
+
+
 class _Blind:
     def __init__(self, sight: Sight, number: int) -> None:
         self._book = sight.book
@@ -30,6 +69,10 @@ class _Blind:
     def work(self) -> Work:
         """Return placements, so that work above a pass is seen."""
         return Work(placements=2, hot_accounts=1, bound_violations=3)
+
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:  # noqa: ARG002
+        """Return 0: nothing is bounded here."""
+        return 0
 
 
 class MissesAccount:

@@ -15,7 +15,7 @@ from schemas.events import Event
 from schemas.results import ResultKind
 from tests.builders import SECOND_NS, TIME_NS, a_fill, a_price, a_venue
 from tests.flows.running import Published, arrivals, batches_of, run, some_stages, with_risk
-from tests.flows.screening.faulty import ForgetsOrders, MissesAccount
+from tests.flows.screening.faulty import ForgetsOrders, MissesAccount, ViolatesBound
 
 # Alice is long 0.9 BTC on 10,000 USDC, of which 8,000 count: she falls through every tier; then her price is lost.
 FALL: list[Event] = [
@@ -105,8 +105,21 @@ def test_diagnostics_come_from_the_screen() -> None:
     """Fails where placements, hot accounts or violations of a screen are dropped on the way."""
     _, diagnostics = falls(MissesAccount(), None)
 
-    assert (diagnostics.hot_accounts, diagnostics.bound_violations) == (1, 3)
+    assert diagnostics.hot_accounts == 1
+    assert diagnostics.bound_violations == 3 * diagnostics.instants
     assert diagnostics.worst_tick_ratio == 2.0  # two touched by the fill, and two placed
+
+
+def test_a_violated_bound_is_counted_where_frames_are_judged() -> None:
+    """Fails where the judge's numbers do not reach the screen, or its count is lost behind the next frame."""
+    _, unjudged = falls(ViolatesBound(), None)
+    judged, diagnostics = falls(ViolatesBound(), Shadow(0.5))
+
+    assert judged.digest() == run(FALL).digest()
+    assert unjudged.bound_violations == 0
+    # Two frames list the venue, before alice is there.
+    assert diagnostics.shadowed_frames - 4 <= diagnostics.bound_violations <= diagnostics.shadowed_frames
+    assert diagnostics.bound_violations > 20
 
 
 def test_workers_take_what_one_process_takes() -> None:

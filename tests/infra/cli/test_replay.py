@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from infra.cli.main import app
 from infra.run import screening
 from infra.run.verify import verify
-from tests.flows.screening.faulty import MissesAccount
+from tests.flows.screening.faulty import MissesAccount, ViolatesBound
 from tests.flows.screening.test_shadow import FALL
 
 DIAGNOSTICS = ["evaluations", "exhaustive_evaluations", "hot_accounts", "bound_violations", "worst_tick_ratio"]
@@ -32,9 +32,9 @@ def replayed(log: Path, out: str, *options: str) -> Result:
     )
 
 
-def summary(result: Result) -> dict[str, Any]:
+def summary(result: Result, exit_code: int = 0) -> dict[str, Any]:
     """Return what a replay printed."""
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == exit_code, result.stderr
     printed: dict[str, Any] = json.loads(result.stdout)
     return printed
 
@@ -63,11 +63,24 @@ def test_a_difference_ends_a_replay_with_its_own_code(log: Path, monkeypatch: py
     assert "frame " in stopped.stderr
 
 
+def test_a_violated_bound_ends_a_replay_with_the_same_code(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails where a wrong bound goes unsaid because every decision was right, or where it halts the run."""
+    plain = summary(replayed(log, "plain"))
+    monkeypatch.setitem(screening._OURS, screening.DEFAULT, ViolatesBound())
+
+    finished = replayed(log, "violated", "--shadow", "1")
+
+    printed = summary(finished, exit_code=3)
+    assert printed["digest"] == plain["digest"]
+    assert printed["bound_violations"] > 50
+    assert f"{printed['bound_violations']:,} evaluations were outside the bounds" in finished.stderr
+
+
 def test_a_run_belongs_to_whose_decisions_it_has(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails where a run of an exact policy cannot be gone on with, or verified, by the judge."""
     monkeypatch.setitem(screening._OURS, "misses-account", MissesAccount())
 
-    missed = summary(replayed(log, "missed", "--screening", "misses-account"))
+    missed = summary(replayed(log, "missed", "--screening", "misses-account"), exit_code=3)
 
     described = json.loads((log.parent / "missed" / "run.json").read_bytes())
     assert described["screening"] == "exhaustive"
