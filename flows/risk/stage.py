@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from flows.margin.model import MarginModel
 from flows.passages import Decided, RiskCheckpoint, RiskPeriod, Written
@@ -73,8 +74,8 @@ class LocalRisk:
 
     @property
     def diagnostics(self) -> Diagnostics:
-        """What screening took."""
-        return self.risk.diagnostics
+        """What screening took, and where accounts live now."""
+        return replace(self.risk.diagnostics, residence=self.risk.residence())
 
     def step(self, written: Written) -> Decided:
         """Take a passage's frames; answer its barrier."""

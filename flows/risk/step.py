@@ -26,6 +26,7 @@ from flows.market.step import Market
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
 from flows.screening.diagnostics import Diagnostics
+from flows.screening.observer import Observer, Residence, Residential
 from flows.screening.policy import ScreeningPolicy, Sight, anything_moved
 from flows.screening.shadow import JudgedOtherwise, Shadow
 from schemas.checkpoint import open_envelope, seal_envelope
@@ -59,6 +60,7 @@ class Risk:
     ----------
     screening : chooses the accounts that an instant decides.
     shadow : judges some of the frames; None: none of them.
+    observer : watches the screen; None where nobody does.
     """
 
     def __init__(
@@ -69,13 +71,15 @@ class Risk:
         models: Mapping[str, MarginModel],
         screening: ScreeningPolicy,
         shadow: Shadow | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.market = market
         self.book = book
         self.models = models
         self.diagnostics = Diagnostics()
-        self._screen = screening.screen(Sight(market, book, models))
+        self._screen = screening.screen(Sight(market, book, models, observer))
         self._shadow = shadow
+        self._observer = observer
         self._first_customer = book.rows - book.customer_rows.shape[0]
         self.instant: Instant | None = None
         self._results: list[Results] = []
@@ -113,6 +117,10 @@ class Risk:
         """Return the numbers of the given book rows at the last instant."""
         assert self.instant is not None, "nothing can be evaluated before the first frame"
         return evaluate(self.book, self.instant, rows, self.models)
+
+    def residence(self) -> Residence:
+        """Return where accounts live, as of the last frame."""
+        return self._screen.residence() if isinstance(self._screen, Residential) else Residence()
 
     def judge(self, shadow: Shadow) -> tuple[int, str] | None:
         """Return the first row that stands otherwise than the judge says, and how; count the bounds it violates."""
@@ -161,12 +169,15 @@ class Risk:
         if rows.shape[0]:
             self._screen.decided(instant, rows, self._decide_rows(instant, rows, chunks))
         customers = book.rows - self._first_customer
+        work = self._screen.work()
         self.diagnostics = self.diagnostics.after(
-            self._screen.work(),
+            work,
             evaluated=rows.shape[0],
             exhaustive=customers if anything_moved(instant) else changed.shape[0],
             accounts=customers,
         )
+        if self._observer is not None:
+            self._observer.frame(self.market, instant, evaluated=rows.shape[0], work=work, residence=self.residence)
         self._publish_decidability(instant, chunks)
         if not chunks:
             return empty_results()
@@ -358,6 +369,7 @@ class Risk:
         models: Mapping[str, MarginModel],
         screening: ScreeningPolicy,
         shadow: Shadow | None = None,
+        observer: Observer | None = None,
     ) -> "Risk":
         """Return the stage as it was at a barrier, for the shards that are given.
 
@@ -372,6 +384,7 @@ class Risk:
             models=models,
             screening=screening,
             shadow=shadow,
+            observer=observer,
         )
         risk._value_decidable = np.frombuffer(value_decidable, np.bool_)
         risk._asset_decidable = np.frombuffer(asset_decidable, np.bool_)

@@ -17,7 +17,7 @@ A policy is found by its name. It has no memory: a process opens its own *screen
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from flows.screening.observer import Observer
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -41,11 +44,13 @@ class Sight:
         ``market.parameters(name)`` is the set in force; the margin tables of an instant are in the instant.
     book : positions, balances, tiers, suspensions and orders, by row. Rows are only ever added, behind the others.
     models : margin models by name; ``book.models`` says what ``book.model`` counts.
+    observer : is told of boxes that are built and torn down; None where nobody watches.
     """
 
     market: Market
     book: Book
     models: Mapping[str, MarginModel]
+    observer: "Observer | None" = None
 
 
 @dataclass(frozen=True, slots=True)

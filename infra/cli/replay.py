@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from flows.margin.registry import MarginModelError, margin_models, parameter_sets
 from flows.risk.book import BookOverflow
 from flows.screening.diagnostics import Diagnostics
+from flows.screening.observer import Residence
 from flows.screening.shadow import JudgedOtherwise
 from flows.settlement.netting import ConservationError, SettlementOverflowError
 from flows.settlement.step import SettlementError
@@ -167,9 +168,11 @@ def run(options: runs.Options) -> runs.Replayed:
         fail(f"{error}")
 
 
-def screened(replayed: runs.Replayed) -> dict[str, int | float]:
+def screened(replayed: runs.Replayed) -> dict[str, Any]:
     """Return what screening took: it depends on the policy, the process count and where the run was resumed."""
-    return asdict(replayed.diagnostics)
+    taken = asdict(replayed.diagnostics)
+    residence: dict[str, Any] = taken.pop("residence")
+    return taken | residence
 
 
 def fail_where_bounds_are_wrong(replayed: runs.Replayed) -> None:
@@ -250,6 +253,7 @@ def show_summary(replayed: runs.Replayed) -> None:
             "withdrawals": _counts(tallies, "withdrawal", "accepted", "refused"),
             "settlement": _settlement(summary),
             "accounts evaluated": _evaluations(replayed.diagnostics),
+            **_residence(replayed.diagnostics.residence),
             "digest": summary["digest"],
             "time": f"{seconds:.1f} s, {summary['events'] / seconds:,.0f} events/s"
             if replayed.resumed_at_frame is None
@@ -263,6 +267,18 @@ def _evaluations(diagnostics: Diagnostics) -> str:
     if diagnostics.shadowed_frames:
         text += f"; {diagnostics.shadowed_frames:,} frames judged, none differs"
     return text
+
+
+def _residence(residence: Residence) -> dict[str, str]:
+    """Return where accounts live at the end, under policies that know it."""
+    lines = {}
+    if residence.residents_by_width:
+        lines["accounts in boxes"] = ", ".join(
+            f"{accounts:,} of ±{100.0 * width:.3g} %" for width, accounts in residence.residents_by_width if accounts
+        )
+    if residence.hot_by_reason:
+        lines["accounts that are hot"] = ", ".join(f"{count:,} {reason}" for reason, count in residence.hot_by_reason)
+    return lines
 
 
 def _counts(tallies: Mapping[str, int], noun: str, *verbs: str) -> str:

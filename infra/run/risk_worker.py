@@ -5,6 +5,7 @@ It ends when its stdin closes, so it never outlives a run that was killed.
 
 import signal
 import sys
+from dataclasses import replace
 from typing import BinaryIO
 
 from flows.risk.stage import FrameReader, state_of
@@ -74,7 +75,8 @@ def _part(risk: Risk, period: Period, request: Frames) -> PeriodPart:
         instant=encode_instant(risk.instant) if request.state_due and 0 in risk.book.shards else None,
         market=market,
         shards=shards,
-        diagnostics=risk.diagnostics,
+        # Counting where accounts live takes a pass over them: with the full state, which is there at the end, too.
+        diagnostics=replace(risk.diagnostics, residence=risk.residence()) if request.state_due else risk.diagnostics,
     )
 
 
