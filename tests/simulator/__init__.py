@@ -5,7 +5,8 @@
 - ``venue.py``: two underlyings with every kind of instrument, or fifty with few; about 500 instruments.
 - ``books.py``: accounts with 5 to 20 positions of five styles, 1 % of them within 5 % of maintenance.
 - ``paths.py``: what the market does: a calm day, a crash, and so on; one frame a tick.
-- ``activity.py``: what traders do meanwhile.
+- ``activity.py``: what traders and the venue do meanwhile, with ``auctions.py``, in which liquidation orders fill, and
+  ``resting.py``, traders' own open orders.
 - ``judged.py``: the run: one market, the policy's book, and the judge.
 
 What is made are ledger frames, not events: a million accounts and 86,400 ticks never pass through intake. The frames

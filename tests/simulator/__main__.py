@@ -30,6 +30,8 @@ def main() -> None:
         tick_ns=round(arguments.tick_seconds * SECOND_NS),
         judge_every=arguments.judge_every,
         activity=arguments.activity,
+        liquidations=arguments.liquidations,
+        open_orders=arguments.open_orders,
         models=tuple(arguments.models.split(",")),
         narrow=arguments.narrow,
     )
@@ -58,6 +60,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tick-seconds", type=float, default=1.0)
     parser.add_argument("--activity", type=float, default=1.0, help="fills a second; 0: nobody trades")
+    parser.add_argument(
+        "--liquidations", action=argparse.BooleanOptionalAction, default=True, help="liquidation orders fill"
+    )
+    parser.add_argument("--open-orders", type=float, default=0.0, metavar="SHARE", help="of accounts that have some")
     parser.add_argument("--models", default=",".join(MODELS), help="margin models, dealt to accounts in turn")
     parser.add_argument("--narrow", action="store_true", help="linear perpetuals and options alone are listed")
     parser.add_argument("--json", action="store_true")

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.ledger import NO_INSTRUMENT, Frame, FrameKind, LegKind, Legs, MarketRecord, empty_legs
+from schemas.ids import HOUSE_NUMBER
+from schemas.ledger import NO_INSTRUMENT, Frame, FrameKind, LegFlag, LegKind, Legs, MarketRecord, empty_legs
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -63,6 +64,18 @@ def fills(
 ) -> Legs:
     """Return one side of trades."""
     return _legs(LegKind.FILL, account, counterparty, instrument, asset, lots, cash, time_ns)
+
+
+def open_orders(
+    account: Int64Array, instrument: Int64Array, lots: Int64Array, is_buy: npt.NDArray[np.bool_], time_ns: int
+) -> Legs:
+    """Return what remains of one side of open orders, ``lots`` >= 0."""
+    house = np.full(account.shape[0], int(HOUSE_NUMBER))
+    legs = _legs(
+        LegKind.OPEN_ORDERS, account, house, instrument, 0, lots, np.zeros(account.shape[0], np.int64), time_ns
+    )
+    legs["flags"] = np.where(is_buy, int(LegFlag.BUYER), 0)
+    return legs
 
 
 def _legs(

@@ -128,7 +128,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is to be run; ``models`` are dealt to accounts in turn, ``narrow`` lists what Derive's cover."""
+    """What is to be run.
+
+    ``activity``, ``liquidations`` and ``open_orders`` are those of ``Activity``; ``models`` are dealt to accounts in
+    turn, ``narrow`` lists what Derive's cover.
+    """
 
     accounts: int
     path: str = "calm"
@@ -137,6 +141,8 @@ class Run:
     tick_ns: int = SECOND_NS
     judge_every: int = 1
     activity: float = 1.0
+    liquidations: bool = True
+    open_orders: float = 0.0
     models: tuple[str, ...] = MODELS
     narrow: bool = False
 
@@ -185,11 +191,18 @@ class _Judged:
             show=lambda done, total: self._show("building", done, total, self._differences),
         )  # fmt: skip
         builder.build(self._run.accounts)
+        activity = Activity(
+            self._path, rate=self._run.activity, liquidations=self._run.liquidations,
+            open_orders=self._run.open_orders, seed=self._run.seed,
+        )  # fmt: skip
+        rested = activity.opening(self._path.start_ns, self._policy.book)
+        if rested is not None:
+            self._take(self._frames.frame(self._path.start_ns, legs=rested))
+            self._take(self._frames.barrier(self._path.start_ns))
         self._changes.clear()
         for risk in (self._policy, self._judge):
             if risk is not None:
                 risk.diagnostics = Diagnostics()
-        activity = Activity(self._path, rate=self._run.activity, seed=self._run.seed)
         for tick, (now_ns, records) in enumerate(self._path, 1):
             instant = self._policy.instant
             assert instant is not None

@@ -29,6 +29,7 @@ _VOL: Final = 0.6
 _DEVIATIONS: Final = 2.2
 _LOT_NOTIONAL: Final = 500.0
 
+NEVER: Final = 2**63 - 1
 DOLLAR: Final = 0  # the index of USDC
 DOLLAR_DECIMALS: Final = 6
 COIN_DECIMALS: Final = 8
@@ -43,7 +44,7 @@ class Venue:
     spot : (U,), quote per underlying, where paths begin.
     instruments : listings, in order of index. pools : for each underlying, its instruments; the first is a linear
         perpetual.
-    direction : (K,), the sign of a long lot's delta. is_option : (K,).
+    direction : (K,), the sign of a long lot's delta. is_option : (K,). expiry_ns : (K,), ``NEVER`` where there is none.
     """
 
     underlyings: tuple[str, ...]
@@ -53,17 +54,18 @@ class Venue:
     pools: list[Int64Array]
     direction: Float64Array
     is_option: npt.NDArray[np.bool_]
+    expiry_ns: Int64Array
     coins: dict[int, int] = field(default_factory=dict)  # underlying to asset index, where the coin is an asset
 
     def expiries(self, underlying: int) -> list[int]:
         """Return the expiries of an underlying, rising."""
         pool = self.pools[underlying]
-        return sorted({expiry for i in pool if (expiry := self.instruments[i].expiry_ns) is not None})
+        return sorted({expiry for expiry in self.expiry_ns[pool].tolist() if expiry != NEVER})
 
     @property
     def first_expiry_ns(self) -> int:
         """The first expiry of the venue."""
-        return min(record.expiry_ns for record in self.instruments if record.expiry_ns is not None)
+        return int(self.expiry_ns.min())
 
 
 def expiry_ns(day: int) -> int:
@@ -104,6 +106,7 @@ def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool,
         pools,
         np.array([-1.0 if record.option_type == "put" else 1.0 for record in instruments]),
         np.array([record.kind == "option" for record in instruments]),
+        np.array([NEVER if record.expiry_ns is None else record.expiry_ns for record in instruments]),
         coins,
     )
 
