@@ -103,7 +103,7 @@ def _print(report: Report) -> None:
     for name, value in asdict(report).items():
         if name == "diagnostics":
             for inner, counted in value.items():
-                print(f"{inner.replace('_', ' '):26} {counted:,}")
+                print(f"{inner.replace('_', ' '):26} {f'{counted:,}' if isinstance(counted, int) else counted}")
         else:
             print(f"{name.replace('_', ' '):26} {f'{value:,}' if isinstance(value, int) else value}")
 
