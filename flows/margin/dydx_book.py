@@ -20,10 +20,10 @@ from flows.market.columns import InstrumentColumns
 from flows.pricing.kinds import PERPETUAL, SPOT
 from schemas.parameters import DydxParameters
 
-_QUANTUMS: Final = 1e6
+QUANTUMS: Final = 1e6
 _RAISED: Final = 1.0 + 2.0**-50
 # Above this a notional does not fit 64 bits with what is computed of it.
-_NOTIONAL_MAX: Final = 9e18
+NOTIONAL_MAX: Final = 9e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class DydxModel:
         """Return notional and rates of every instrument."""
         tiers = [parameters.tier(name) for name in columns.underlyings]
         rates = np.array([(it.initial_margin_ppm, it.maintenance_fraction_ppm) for it in tiers], np.int64)
-        notional = columns.quantity * columns.mark_price * columns.settlement_price * _QUANTUMS
+        notional = columns.quantity * columns.mark_price * columns.settlement_price * QUANTUMS
         covered = (columns.kind == PERPETUAL) & (columns.inverse == 0)
         nothing = (columns.kind == SPOT) | (columns.settled != 0)
         quantums = np.where(nothing, 0.0, np.where(covered, notional, np.inf))
@@ -94,11 +94,11 @@ def _requirements(
         for p in range(offset[row], offset[row] + count[row]):
             i = instrument[p]
             size = abs(float(lots[p])) * quantums[i] * _RAISED
-            if not size < _NOTIONAL_MAX:
+            if not size < NOTIONAL_MAX:
                 total = held = np.inf
                 continue
             first = _ppm_up(int(size), rates[i, 0])
             total += float(first)
             held += float(_ppm_up(first, rates[i, 1]))
-        initial[n] = total / _QUANTUMS
-        maintenance[n] = held / _QUANTUMS
+        initial[n] = total / QUANTUMS
+        maintenance[n] = held / QUANTUMS

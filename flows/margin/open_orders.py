@@ -22,8 +22,8 @@ from flows.margin.model import (
     UInt32Array,
 )
 
-_BUYS: Final = 1
-_SELLS: Final = -1
+BUYS: Final = 1
+SELLS: Final = -1
 
 
 def initial_with_open_orders(
@@ -43,13 +43,13 @@ def initial_with_open_orders(
     if isinstance(model, OpenOrderMarginModel):
         return model.initial_with_open_orders(tables, positions, open_orders, rows)
     worst = initial
-    for side in (_BUYS, _SELLS):
-        filled = _filled(positions, open_orders, rows, side)
-        worst = np.maximum(worst, model.requirements(tables, filled, rows)[0])
+    for side in (BUYS, SELLS):
+        book = filled(positions, open_orders, rows, side)
+        worst = np.maximum(worst, model.requirements(tables, book, rows)[0])
     return worst
 
 
-def _filled(positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array, side: int) -> PositionColumns:
+def filled(positions: PositionColumns, open_orders: OpenOrders, rows: Int64Array, side: int) -> PositionColumns:
     """Return the positions of ``rows`` with one side of their open orders filled; the other rows are empty."""
     size = int(positions.count[rows].sum() + open_orders.count[rows].sum())
     offset = np.zeros(positions.offset.shape[0], np.int64)
@@ -59,7 +59,7 @@ def _filled(positions: PositionColumns, open_orders: OpenOrders, rows: Int64Arra
     _fill(
         positions.offset, positions.count, positions.instrument, positions.lots,
         open_orders.offset, open_orders.count, open_orders.instrument,
-        open_orders.buys if side == _BUYS else open_orders.sells, side, rows, offset, count, instrument, held,
+        open_orders.buys if side == BUYS else open_orders.sells, side, rows, offset, count, instrument, held,
     )  # fmt: skip
     return replace(positions, offset=offset, count=count, instrument=instrument, lots=held)
 
