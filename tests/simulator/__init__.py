@@ -7,7 +7,7 @@
 - ``paths.py``: what the market does: a calm day, a crash, and so on; one frame a tick.
 - ``activity.py``: what traders and the venue do meanwhile, with ``auctions.py``, in which liquidation orders fill, and
   ``resting.py``, traders' own open orders.
-- ``judged.py``: the run: one market, the policy's book, and the judge.
+- ``judged.py``: the run: one market, the policy's book, and the judge; ``report.py``: what it came to.
 
 What is made are ledger frames, not events: a million accounts and 86,400 ticks never pass through intake. The frames
 are whole (fills have two sides, cash and positions sum to zero), but carry no hash chain, which no step behind intake

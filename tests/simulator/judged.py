@@ -7,15 +7,14 @@
 2. Above 1 there is the policy's book alone, so that a million accounts fit, and every so many ticks the shadow holds
    all that stands in it against the judge. By induction what it finds nothing against is what the judge would have
    published, but for what came and went between.
-3. Times are processor seconds of this process: the market's with its margin tables, the policy's, the judge's.
+3. A full state of the policy's book is taken as for a snapshot, hourly and at the end, and counted apart.
 """
 
-import resource
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from flows.margin.registry import margin_models
@@ -23,6 +22,7 @@ from flows.market.instant import Instant
 from flows.market.step import Market
 from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation
+from flows.risk.stage import StateClock, state_of
 from flows.risk.step import Period, Risk
 from flows.screening.diagnostics import Diagnostics
 from flows.screening.exhaustive import POLICY as EXHAUSTIVE
@@ -35,6 +35,8 @@ from tests.simulator.activity import Activity
 from tests.simulator.books import MODELS, BookBuilder, account_id
 from tests.simulator.frames import SHARDS, Frames
 from tests.simulator.paths import Path
+from tests.simulator.report import Difference, Report, Ticks, cost_of, peak_memory_gib
+from tests.simulator.venue import HOUR_NS
 
 PERIOD_TICKS: Final = 60
 
@@ -82,48 +84,6 @@ class Witness:
     def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
         """Return what the exhaustive policy says."""
         return self._everyone.violations(rows, evaluation)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where policy and judge first part; ``account`` is empty where what differs is of all of them."""
-
-    frame: int
-    account: str
-    what: str
-
-
-@dataclass(slots=True)
-class Ticks:
-    """Processor seconds, one entry a tick."""
-
-    market: list[float] = field(default_factory=list)
-    policy: list[float] = field(default_factory=list)
-    judge: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a judged run found."""
-
-    policy: str
-    path: str
-    accounts: int
-    positions: int
-    ticks: int
-    judged_ticks: int
-    differences: int
-    first_difference: Difference | None
-    evaluated_share: float  # of all accounts, a tick, on average
-    hot_accounts_mean: float
-    hot_accounts_max: int
-    diagnostics: Diagnostics  # of the ticks alone
-    tier_changes: dict[str, int]
-    cpu_ms_a_tick: dict[str, float]
-    work_saved: float  # evaluations of the judge for one of the policy
-    cpu_saved: float  # the judge's seconds for one of the policy, the market's counted with both
-    worst_tick_cpu_ratio: float  # the policy's worst tick, with its market, for the judge's median
-    peak_memory_gib: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +138,8 @@ class _Judged:
         self._judge = others[0] if others else None
         self._shadow = Shadow(1.0)
         self._ticks = Ticks()
-        self._hot: list[int] = []
+        self._reporting: list[float] = []
+        self._clock = StateClock(HOUR_NS)
         self._changes: Counter[str] = Counter()
         self._differences = 0
         self._first: Difference | None = None
@@ -211,7 +172,7 @@ class _Judged:
             if self._judge is None and tick % self._run.judge_every == 0:
                 self._judge_all()
             if tick % PERIOD_TICKS == 0 or tick == self._path.ticks:
-                self._take(self._frames.barrier(now_ns))
+                self._close_period(self._frames.barrier(now_ns), last=tick == self._path.ticks)
             self._show("judging", tick, self._path.ticks, self._differences)
         return self._reported()
 
@@ -227,6 +188,13 @@ class _Judged:
         if self._judge is not None:
             self._compare(period, judged)
 
+    def _close_period(self, barrier: Frame, *, last: bool) -> None:
+        self._take(barrier)
+        if self._clock.is_due(barrier, last=last):
+            started = time.process_time()
+            state_of(self._policy, self._policy.models)
+            self._reporting.append(time.process_time() - started)
+
     def _tick(self, frame: Frame) -> None:
         started = time.process_time()
         self._market.step(frame)
@@ -235,7 +203,7 @@ class _Judged:
         decided = time.process_time()
         self._ticks.market.append(priced - started)
         self._ticks.policy.append(decided - priced)
-        self._hot.append(self._policy.diagnostics.hot_accounts)
+        self._ticks.hot.append(self._policy.diagnostics.hot_accounts)
         if self._judge is not None:
             started = time.process_time()
             self._judge.step(frame)
@@ -264,31 +232,30 @@ class _Judged:
         self._first = self._first or difference
 
     def _reported(self) -> Report:
-        run, ticks, diagnostics = self._run, self._ticks, self._policy.diagnostics
+        run, ticks = self._run, self._path.ticks
+        diagnostics = replace(self._policy.diagnostics, residence=self._policy.residence())
         book = self._policy.book
-        customers = book.customer_rows
-        cpu = {name: statistics.fmean(getattr(ticks, name) or [0.0]) for name in ("market", "policy", "judge")}
-        whole = [market + policy for market, policy in zip(ticks.market, ticks.policy, strict=True)]
-        pass_seconds = cpu["market"] + (statistics.median(ticks.judge) if ticks.judge else 0.0)
         return Report(
             policy=self._name,
             path=run.path,
+            synthetic=(),
             accounts=run.accounts,
-            positions=int(book.positions.count[customers].sum()),
-            ticks=self._path.ticks,
-            judged_ticks=len(ticks.judge),
+            positions=int(book.positions.count[book.customer_rows].sum()),
+            ticks=ticks,
+            judged_ticks=len(self._ticks.judge),
             differences=self._differences,
             first_difference=self._first,
-            evaluated_share=diagnostics.evaluations / self._path.ticks / run.accounts,
-            hot_accounts_mean=statistics.fmean(self._hot),
-            hot_accounts_max=max(self._hot),
-            diagnostics=diagnostics,
-            tier_changes=dict(sorted(self._changes.items())),
-            cpu_ms_a_tick={name: 1e3 * seconds for name, seconds in cpu.items()},
+            evaluated_share=diagnostics.evaluations / ticks / run.accounts,
+            placed_share=diagnostics.placements / ticks / run.accounts,
             work_saved=diagnostics.exhaustive_evaluations / max(1, diagnostics.evaluations),
-            cpu_saved=(cpu["market"] + cpu["judge"]) / (cpu["market"] + cpu["policy"]),
-            worst_tick_cpu_ratio=max(whole) / pass_seconds if pass_seconds else 0.0,
-            peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            hot_accounts_mean=statistics.fmean(self._ticks.hot),
+            hot_accounts_max=max(self._ticks.hot),
+            reporting_evaluations=run.accounts * len(self._reporting),
+            reporting_ms=1e3 * statistics.fmean(self._reporting),
+            tier_changes=dict(sorted(self._changes.items())),
+            cost=cost_of(self._ticks),
+            diagnostics=diagnostics,
+            peak_memory_gib=peak_memory_gib(),
         )
 
 

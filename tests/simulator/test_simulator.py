@@ -21,8 +21,9 @@ from schemas.results import DeltaKind, Tier
 from tests.flows.screening.faulty import ForgetsOrders, MissesAccount, ViolatesBound
 from tests.simulator.books import BLOCK, STYLES, BookBuilder, NotCovered, holdings
 from tests.simulator.frames import SHARDS, Frames
-from tests.simulator.judged import Report, Run, judged_run
+from tests.simulator.judged import Run, judged_run
 from tests.simulator.paths import COURSES, Path
+from tests.simulator.report import Report
 from tests.simulator.venue import HOUR_NS, fifty_underlyings, two_underlyings
 
 SMALL = Run(accounts=120, path="crash", hours=1 / 30, seed=3, activity=2.0)
@@ -278,5 +279,19 @@ def test_the_command_reports_and_exits_as_it_found() -> None:
 
     found = json.loads(finished.stdout)
     assert found["differences"] == 0
-    assert {"market", "policy", "judge"} == set(found["cpu_ms_a_tick"])
+    assert {"market", "policy", "judge"} == set(found["cost"]["median_ms"]) == set(found["cost"]["mean_ms"])
+    assert found["reporting_evaluations"] == 60  # at the first barrier of an hour, and at the end
     assert "judging 72/72 (100%)" in finished.stderr
+
+
+def test_a_campaign_prints_a_line_for_each_path() -> None:
+    """Fails where a path is left out, or the table cannot be made of what a run reports."""
+    command = [sys.executable, "-m", "tests.simulator.campaign", "--size", "30", "--hours", "0.01", "--policy", "boxes"]
+
+    finished = subprocess.run(
+        [*command, "--paths", "calm", "depeg"], capture_output=True, text=True, check=True,
+        cwd=FilePath(__file__).resolve().parents[2],
+    )  # fmt: skip
+
+    *_, calm, depeg = finished.stdout.splitlines()
+    assert (calm.split()[:4], depeg.split()[:4]) == (["calm", "36", "0", "0"], ["depeg", "36", "0", "0"])
