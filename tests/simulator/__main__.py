@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Final
 
+from infra.imports.inputs import WrongInputError
 from infra.run.kernels import prepared_kernels
 from infra.run.screening import DEFAULT, screening_policy
 from tests.builders import SECOND_NS
 from tests.simulator.books import MODELS, NotCovered
 from tests.simulator.judged import Run, judged_run
 from tests.simulator.paths import COURSES
+from tests.simulator.real import RECORDED
 from tests.simulator.report import lines_of
 
 _DIFFERS: Final = 3
@@ -42,7 +44,7 @@ def main() -> None:
             # Whatever is compiled at its first call is compiled here, and not while a tick is timed.
             judged_run(replace(run, accounts=min(run.accounts, 64), hours=min(run.hours, 1 / 60)), policy)
             report = judged_run(run, policy, _progress())
-        except NotCovered as error:
+        except (NotCovered, WrongInputError) as error:
             sys.exit(f"{error}")
     if arguments.json:
         print(json.dumps(asdict(report)))
@@ -54,7 +56,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
     parser.add_argument("--accounts", type=_count, default=10_000)
-    parser.add_argument("--path", choices=sorted(COURSES), default="calm")
+    parser.add_argument("--path", choices=sorted({*COURSES, *RECORDED}), default="calm")
     parser.add_argument("--hours", type=float, default=1.0, help="length of the path; 24 at most, but for `expiry`")
     parser.add_argument("--policy", default=DEFAULT, help="name of a screening policy")
     parser.add_argument(

@@ -20,7 +20,7 @@ from schemas.parameters import LadderParameters
 from tests.builders import SECOND_NS
 from tests.simulator.auctions import Auctions
 from tests.simulator.frames import fills, transfers, withdrawals
-from tests.simulator.paths import Path
+from tests.simulator.paths import MarketPath
 from tests.simulator.resting import Resting
 from tests.simulator.venue import DOLLAR, DOLLAR_DECIMALS, an_instrument
 
@@ -42,7 +42,7 @@ class Activity:
     open_orders : share of accounts that have open orders.
     """
 
-    def __init__(self, path: Path, *, rate: float, liquidations: bool, open_orders: float, seed: int) -> None:
+    def __init__(self, path: MarketPath, *, rate: float, liquidations: bool, open_orders: float, seed: int) -> None:
         self._path = path
         self._rate = rate * path.tick_ns / SECOND_NS
         self._rng = np.random.Generator(np.random.PCG64([seed, 3]))

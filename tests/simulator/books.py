@@ -22,7 +22,7 @@ from schemas.ids import FIRST_ACCOUNT_NUMBER, HOUSE_NUMBER, shard_of
 from schemas.ledger import AccountRecord, Frame, Genesis, GenesisRecord, Legs, MarketRecord, ParametersRecord
 from schemas.parameters import CollateralParameters
 from tests.simulator.frames import SHARDS, Frames, fills, transfers
-from tests.simulator.paths import Path
+from tests.simulator.paths import MarketPath
 from tests.simulator.venue import COIN_DECIMALS, DOLLAR, DOLLAR_DECIMALS, Venue
 
 Float64Array = npt.NDArray[np.float64]
@@ -120,7 +120,7 @@ class BookBuilder:
 
     def __init__(
         self,
-        path: Path,
+        path: MarketPath,
         frames: Frames,
         risk: Risk,
         take: Callable[[Frame], object],

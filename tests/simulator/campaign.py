@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from infra.run.screening import DEFAULT
 from tests.simulator.paths import COURSES
+from tests.simulator.real import RECORDED
 
 _DIFFERS: Final = 3
 _ROOT: Final = FilePath(__file__).resolve().parents[2]
@@ -89,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--judge-every", type=int, default=1)
     parser.add_argument("--tick-seconds", type=float, default=1.0)
     parser.add_argument("--open-orders", type=float, default=0.0, metavar="SHARE")
-    parser.add_argument("--paths", nargs="*", choices=sorted(COURSES), default=list(COURSES))
+    parser.add_argument("--paths", nargs="*", choices=sorted({*COURSES, *RECORDED}), default=[*COURSES, *RECORDED])
     return parser.parse_args()
 
 

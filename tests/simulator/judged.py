@@ -34,7 +34,8 @@ from tests.builders import SECOND_NS
 from tests.simulator.activity import Activity
 from tests.simulator.books import MODELS, BookBuilder, account_id
 from tests.simulator.frames import SHARDS, Frames
-from tests.simulator.paths import Path
+from tests.simulator.paths import MarketPath, Path
+from tests.simulator.real import RECORDED
 from tests.simulator.report import Difference, Report, Ticks, cost_of, peak_memory_gib
 from tests.simulator.venue import HOUR_NS
 
@@ -107,6 +108,19 @@ class Run:
     narrow: bool = False
 
 
+def path_of(run: Run) -> MarketPath:
+    """Return the path of a run.
+
+    Raises
+    ------
+    WrongInputError : it is of a recorded day, and its files are not there.
+    """
+    recorded = RECORDED.get(run.path)
+    if recorded is not None:
+        return recorded(hours=run.hours, seed=run.seed, tick_ns=run.tick_ns, narrow=run.narrow)
+    return Path(run.path, hours=run.hours, seed=run.seed, tick_ns=run.tick_ns, narrow=run.narrow)
+
+
 def judged_run(
     run: Run, policy: ScreeningPolicy, show: Callable[[str, int, int, int], None] = lambda what, done, total, bad: None
 ) -> Report:
@@ -123,7 +137,7 @@ class _Judged:
     def __init__(self, run: Run, policy: ScreeningPolicy, show: Callable[[str, int, int, int], None]) -> None:
         self._run = run
         self._name = policy.name
-        self._path = Path(run.path, hours=run.hours, seed=run.seed, tick_ns=run.tick_ns, narrow=run.narrow)
+        self._path = path_of(run)
         self._frames = Frames()
         models = margin_models()
         self._market = OneMarket(models)
@@ -238,7 +252,7 @@ class _Judged:
         return Report(
             policy=self._name,
             path=run.path,
-            synthetic=(),
+            synthetic=self._path.synthetic,
             accounts=run.accounts,
             positions=int(book.positions.count[book.customer_rows].sum()),
             ticks=ticks,

@@ -9,7 +9,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,28 @@ COURSES: Final[dict[str, Course]] = {
 }
 
 
+class MarketPath(Protocol):
+    """What happens to a market, tick after tick.
+
+    Attributes
+    ----------
+    ticks : how many there are; tick_ns : from one to the next. start_ns : before the first.
+    synthetic : what was not recorded, in sentences; empty where nothing was.
+    """
+
+    venue: Venue
+    ticks: int
+    tick_ns: int
+    start_ns: int
+    synthetic: tuple[str, ...]
+
+    def opening(self) -> list[MarketRecord]:
+        """Return the whole market, as it stands before the first tick."""
+
+    def __iter__(self) -> Iterator[tuple[int, list[MarketRecord]]]:
+        """Yield (time, records), tick after tick; once."""
+
+
 class Path:
     """One path over a venue.
 
@@ -84,6 +106,8 @@ class Path:
     tick_ns : from one tick to the next.
     narrow : linear perpetuals and options are all that is listed.
     """
+
+    synthetic: tuple[str, ...] = ()
 
     def __init__(self, name: str, *, hours: float, seed: int, tick_ns: int = SECOND_NS, narrow: bool = False) -> None:
         self.course = COURSES[name]

@@ -5,7 +5,7 @@
 2. Nothing is random here, and nothing depends on the book.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,31 +75,59 @@ def expiry_ns(day: int) -> int:
 
 def two_underlyings(*, narrow: bool = False) -> Venue:
     """Return BTC and ETH with 246 instruments each; ``narrow``: linear perpetuals and options alone."""
-    return _venue(("BTC", "ETH"), (50_000.0, 2_500.0), deep=True, narrow=narrow)
+    expiries = [expiry_ns(day) for day in _EXPIRY_DAYS]
+    return recorded_underlyings(("BTC", "ETH"), (50_000.0, 2_500.0), (expiries, expiries), narrow=narrow)
+
+
+def recorded_underlyings(
+    names: Sequence[str],
+    spot: Sequence[float],
+    expiries: Sequence[Sequence[int]],
+    *,
+    since_ns: int = TIME_NS,
+    narrow: bool = False,
+) -> Venue:
+    """Return underlyings, each with a coin of its own, perpetuals, and futures and options of its own expiries, rising.
+
+    ``since_ns`` : when strikes are laid about the spot.
+    """
+    coins = {place: 1 + place for place in range(len(names))}
+    listed = [
+        _deep(name, price, coins[place], expiries[place], since_ns)
+        for place, (name, price) in enumerate(zip(names, spot, strict=True))
+    ]
+    return _venue(names, spot, listed, coins, narrow=narrow)
 
 
 def fifty_underlyings(*, narrow: bool = False) -> Venue:
     """Return fifty underlyings with ten instruments each, one of them a future; ``narrow``: without it."""
-    names = tuple(f"U{number:02d}" for number in range(50))
-    return _venue(names, tuple(10.0 * 1.15**number for number in range(50)), deep=False, narrow=narrow)
+    names = [f"U{number:02d}" for number in range(50)]
+    spot = [10.0 * 1.15**number for number in range(50)]
+    listed = [_shallow(name, price) for name, price in zip(names, spot, strict=True)]
+    return _venue(names, spot, listed, {}, narrow=narrow)
 
 
-def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool, narrow: bool) -> Venue:
-    coins = {place: 1 + place for place in range(len(underlyings))} if deep else {}
+def _venue(
+    underlyings: Sequence[str],
+    spot: Sequence[float],
+    listed: Sequence[Iterable[InstrumentRecord]],
+    coins: dict[int, int],
+    *,
+    narrow: bool,
+) -> Venue:
     assets = [AssetRecord(DOLLAR, "USDC", DOLLAR_DECIMALS)]
     assets += [AssetRecord(asset, underlyings[place], COIN_DECIMALS) for place, asset in coins.items()]
     instruments: list[InstrumentRecord] = []
     pools = []
-    for place, (underlying, price) in enumerate(zip(underlyings, spot, strict=True)):
+    for chosen in listed:
         first = len(instruments)
-        chosen = _deep(underlying, price, coins[place]) if deep else _shallow(underlying, price)
         for record in chosen:
             if narrow and (record.kind == "future" or record.payoff == "inverse"):
                 continue
             instruments.append(_numbered(record, len(instruments)))
         pools.append(np.arange(first, len(instruments)))
     return Venue(
-        underlyings,
+        tuple(underlyings),
         np.array(spot),
         assets,
         instruments,
@@ -111,16 +139,17 @@ def _venue(underlyings: tuple[str, ...], spot: tuple[float, ...], *, deep: bool,
     )
 
 
-def _deep(underlying: str, spot: float, coin: int) -> Iterator[InstrumentRecord]:
+def _deep(
+    underlying: str, spot: float, coin: int, expiries: Sequence[int], since_ns: int
+) -> Iterator[InstrumentRecord]:
     yield an_instrument(underlying, "perpetual", spot)
     yield an_instrument(underlying, "perpetual", spot, coin=coin)
     for number in _FUTURE_EXPIRIES:
         inverse = coin if number == _INVERSE_EXPIRY else None
-        yield an_instrument(underlying, "future", spot, expiry=expiry_ns(_EXPIRY_DAYS[number]), coin=inverse)
-    for number, day in enumerate(_EXPIRY_DAYS):
-        expiry = expiry_ns(day)
+        yield an_instrument(underlying, "future", spot, expiry=expiries[number], coin=inverse)
+    for number, expiry in enumerate(expiries):
         inverse = coin if number == _INVERSE_EXPIRY else None
-        for strike in _strikes(spot, expiry, _STRIKES):
+        for strike in _strikes(spot, expiry - since_ns, _STRIKES):
             for right in ("call", "put"):
                 yield an_instrument(underlying, "option", spot, expiry=expiry, strike=strike, right=right, coin=inverse)
 
@@ -129,13 +158,13 @@ def _shallow(underlying: str, spot: float) -> Iterator[InstrumentRecord]:
     expiry = expiry_ns(_EXPIRY_DAYS[3])
     yield an_instrument(underlying, "perpetual", spot)
     yield an_instrument(underlying, "future", spot, expiry=expiry)
-    for strike in _strikes(spot, expiry, 4):
+    for strike in _strikes(spot, expiry - TIME_NS, 4):
         for right in ("call", "put"):
             yield an_instrument(underlying, "option", spot, expiry=expiry, strike=strike, right=right)
 
 
-def _strikes(spot: float, expiry: int, count: int) -> list[str]:
-    deviation = _VOL * np.sqrt((expiry - TIME_NS) / YEAR_NS)
+def _strikes(spot: float, life_ns: int, count: int) -> list[str]:
+    deviation = _VOL * np.sqrt(life_ns / YEAR_NS)
     return [f"{spot * np.exp(z * deviation):.4g}" for z in np.linspace(-_DEVIATIONS, _DEVIATIONS, count)]
 
 
