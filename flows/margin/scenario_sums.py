@@ -137,6 +137,17 @@ def _emit_add_position(typing_context: Any, size: Any, table: Any, start: Any, s
     return _sums_type(types.float64, table, types.uint64, _sums_type), codegen
 
 
+def _emit_add_row(typing_context: Any, size: Any, table: Any, start: Any, sums: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        size, table, start, sums = arguments
+        row = _loaded(builder, _places(context, builder, signature.args[1], table, start), align=64)
+        lots = _everywhere(builder, size)
+        parts = zip(row, _parts(builder, sums), strict=True)
+        return _joined(builder, [_multiply_add(builder, lots, *part) for part in parts])
+
+    return _sums_type(types.float64, table, types.uint64, _sums_type), codegen
+
+
 def _emit_add_fills(typing_context: Any, buys: Any, sells: Any, table: Any, start: Any, sums: Any) -> Any:  # noqa: ARG001
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         buys, sells, table, start, sums = arguments
@@ -153,25 +164,78 @@ def _emit_add_fills(typing_context: Any, buys: Any, sells: Any, table: Any, star
     return _sums_type(types.float64, types.float64, table, types.uint64, _sums_type), codegen
 
 
+def _emit_combined(
+    typing_context: Any,  # noqa: ARG001
+    sums: Any,  # noqa: ARG001
+    shares: Any,
+    start: Any,  # noqa: ARG001
+    scaled: Any,  # noqa: ARG001
+    straight: Any,  # noqa: ARG001
+    mark: Any,  # noqa: ARG001
+    other: Any,  # noqa: ARG001
+    aside: Any,  # noqa: ARG001
+) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, shares, start, *scalars = arguments
+        scaled, straight, mark, other, aside = (_everywhere(builder, it) for it in scalars)
+        weights = _loaded(builder, _places(context, builder, signature.args[1], shares, start), align=64)
+        size = context.make_array(signature.args[1])(context, builder, shares).nitems
+        beyond = builder.add(start, builder.udiv(size, ir.Constant(size.type, 2)))
+        counting = _loaded(builder, _places(context, builder, signature.args[1], shares, beyond), align=64)
+        out = []
+        for part, weight, counts in zip(_parts(builder, sums), weights, counting, strict=True):
+            share = builder.fsub(straight, builder.fmul(scaled, weight))
+            side = builder.select(builder.fcmp_ordered(">=", share, _constant([0.0] * _WIDTH)), mark, other)
+            rest = builder.fadd(builder.fmul(share, side), aside)
+            out.append(_multiply_add(builder, builder.fmul(scaled, counts), part, rest))
+        return _joined(builder, out)
+
+    kind = types.float64
+    return _sums_type(_sums_type, shares, types.uint64, kind, kind, kind, kind, kind), codegen
+
+
+def _emit_pairwise(choose: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    def emit(typing_context: Any, left: Any, right: Any) -> Any:  # noqa: ARG001
+        def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            pairs = zip(*(_parts(builder, it) for it in arguments), strict=True)
+            return _joined(builder, [choose(builder, *pair) for pair in pairs])
+
+        return _sums_type(_sums_type, _sums_type), codegen
+
+    return emit
+
+
+def _emit_least(typing_context: Any, sums: Any) -> Any:  # noqa: ARG001
+    def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return _least_of(builder, _parts(builder, arguments[0]))
+
+    return types.float64(_sums_type), codegen
+
+
+def _least_of(builder: Any, parts: list[Any]) -> Any:
+    """Return the least of all lanes."""
+    while len(parts) > 1:
+        parts = [_lesser(builder, *parts[place : place + 2]) for place in range(0, len(parts), 2)]
+    least, width = parts[0], _WIDTH
+    while width > 1:
+        width //= 2
+        unused = ir.Constant(least.type, ir.Undefined)
+        halves = [
+            builder.shuffle_vector(
+                least, unused, ir.Constant(ir.VectorType(_INDEX, width), list(range(first, first + width)))
+            )
+            for first in (0, width)
+        ]
+        least = _lesser(builder, *halves)
+    return builder.extract_element(least, ir.Constant(_INDEX, 0))
+
+
 def _emit_worst(typing_context: Any, sums: Any) -> Any:  # noqa: ARG001
     def codegen(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         parts = _parts(builder, arguments[0])
         # Zeros are what nothing happening brings.
         parts[-1] = _without_terms(builder, parts[-1])
-        while len(parts) > 1:
-            parts = [_lesser(builder, *parts[place : place + 2]) for place in range(0, len(parts), 2)]
-        least, width = parts[0], _WIDTH
-        while width > 1:
-            width //= 2
-            unused = ir.Constant(least.type, ir.Undefined)
-            halves = [
-                builder.shuffle_vector(
-                    least, unused, ir.Constant(ir.VectorType(_INDEX, width), list(range(first, first + width)))
-                )
-                for first in (0, width)
-            ]
-            least = _lesser(builder, *halves)
-        return builder.extract_element(least, ir.Constant(_INDEX, 0))
+        return _least_of(builder, parts)
 
     return types.float64(_sums_type), codegen
 
@@ -221,6 +285,8 @@ def _emit_plus(typing_context: Any, sums: Any, memory: Any, start: Any) -> Any: 
 no_sums: Callable[[], Any] = cast(Any, intrinsic(_emit_no_sums))
 # (lots, table, start, sums): the sums with a position added; a block of the table begins at ``start``, at 64 bytes.
 add_position: Callable[[float, Float64Array, Any, Any], Any] = cast(Any, intrinsic(_emit_add_position))
+# (size, table, start, sums): the sums with size × a block of a table added, every lane alike; at 64 bytes.
+add_row: Callable[[float, Float64Array, Any, Any], Any] = cast(Any, intrinsic(_emit_add_row))
 # (buys, sells, table, start, sums): the sums with what open orders lose in each scenario at the worst of no fill, all
 # buys and all sells; terms stay.
 add_fills: Callable[[float, float, Float64Array, Any, Any], Any] = cast(Any, intrinsic(_emit_add_fills))
@@ -234,3 +300,15 @@ put: Callable[[Any, Float64Array, Any], None] = cast(Any, intrinsic(_emit_put))
 kept: Callable[[Float64Array, Any], Any] = cast(Any, intrinsic(_emit_kept))
 # (sums, memory, start): the sums with those of memory added.
 plus: Callable[[Any, Float64Array, Any], Any] = cast(Any, intrinsic(_emit_plus))
+# For bounds, whose rows say of every lane what is wanted:
+# (sums, shares, start, scaled, straight, mark, other, aside): by lane, ``scaled × counts × sum + share × side +
+# aside``, share being ``straight - scaled × weight`` and side ``mark`` where share >= 0, else ``other``. ``shares``
+# has all weights, then, as many places later, 1 in lanes that count and 0 in others.
+combined: Callable[[Any, Float64Array, Any, float, float, float, float, float], Any] = cast(
+    Any, intrinsic(_emit_combined)
+)
+# (sums, sums): the lesser, or greater, of every lane.
+lesser: Callable[[Any, Any], Any] = cast(Any, intrinsic(_emit_pairwise(_lesser)))
+greater: Callable[[Any, Any], Any] = cast(Any, intrinsic(_emit_pairwise(_greater)))
+# (sums): the least of all lanes.
+least_lane: Callable[[Any], float] = cast(Any, intrinsic(_emit_least))

@@ -17,9 +17,19 @@ Why they hold, for an option with total vol v and forward F = spot × ratio × s
    spot, so the line through its values at the ends lies below it. A ``high`` is positive: the greatest counts.
 4. Vols of different instruments may move apart, as far as each one's band goes: nothing here assumes a common move.
 
-A linear future or perpetual is worth quantity × spot × (mark over spot), which is a line for each ratio. Rounding is
-outward by ``_OUTWARD`` of the forward, the strike and what is discounted: some thousand times the kernels' own error.
-Inverse instruments are not covered: a coin value falls with the coin's own price, and neither line above holds.
+A linear future or perpetual is worth quantity × spot × (mark over spot), which is a line for each ratio.
+
+Inverse instruments are bounded by what their coins are worth at the spot: value in coins × spot. A coin value alone is
+neither convex nor monotone where that product is:
+
+5. Of a future or perpetual it is -quantity / (ratio × scenario multiple): the same at every spot, least at the least
+   ratio.
+6. Of an option it is price(F) / F × spot = price(spot × ratio × multiple) / (ratio × multiple), undiscounted: convex
+   in the spot. A price is homogeneous in forward and strike, so it is the price on spot × multiple at the strike over
+   the ratio, over the multiple: a call rises with the ratio and a put falls, as above.
+
+Rounding is outward by ``_OUTWARD`` of the forward, the strike and what is discounted: some thousand times the kernels'
+own error.
 """
 
 from dataclasses import dataclass
@@ -29,12 +39,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from flows.market.columns import InstrumentColumns
 from flows.pricing.black76 import undiscounted_greeks, undiscounted_price
 from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, SPOT
 from flows.pricing.polynomials import exp, power
+from flows.screening.ranges import HIGH, LOW, Ranges
 
 Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
 Int8Array = npt.NDArray[np.int8]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -72,6 +85,28 @@ class InstrumentBox:
     time_low: Float64Array
     time_high: Float64Array
 
+    @staticmethod
+    def of(columns: InstrumentColumns, ranges: Ranges, members: Int64Array) -> "InstrumentBox":
+        """Return the box of instruments of one underlying, as ranges say."""
+        spot = ranges.spot[:, columns.underlying[members[0]]]
+        return InstrumentBox(
+            kind=columns.kind[members],
+            inverse=columns.inverse[members],
+            call=columns.call[members],
+            quantity=columns.quantity[members],
+            strike=columns.strike[members],
+            spot_low=float(spot[LOW]),
+            spot_high=float(spot[HIGH]),
+            ratio_low=ranges.ratio[LOW, members],
+            ratio_high=ranges.ratio[HIGH, members],
+            vol_low=ranges.vol[LOW, members],
+            vol_high=ranges.vol[HIGH, members],
+            rate_low=ranges.rate[LOW, members],
+            rate_high=ranges.rate[HIGH, members],
+            time_low=ranges.time[LOW, members],
+            time_high=ranges.time[HIGH, members],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Shocks:
@@ -95,7 +130,8 @@ class InstrumentBounds:
 
     Attributes
     ----------
-    rows : (2 K, W), settlement assets per long lot. Row 2 i is the ``low`` of instrument i and row 2 i + 1 its
+    rows : (2 K, W), per long lot, settlement assets; of inverse instruments, these times the
+        spot. Row 2 i is the ``low`` of instrument i and row 2 i + 1 its
         ``high``; columns 0 to S are the slots at the spot's low end, and W / 2 on those at its high end; a slot that
         is not there is 0. A long of q lots is worth at least q × ``low``, a short at least q × ``high``.
     covered : (K,), whether there are bounds.
@@ -156,9 +192,15 @@ def _lines(
         if kind[i] == SPOT:
             covered[i] = True
             continue
-        if inverse[i] != 0:
-            continue
         covered[i] = True
+        in_coins = inverse[i] != 0
+        if kind[i] != OPTION and in_coins:
+            for s in range(slots):
+                least = -quantity[i] / (ratio_low[i] * spot_multiple[s]) * (1.0 + _OUTWARD)
+                greatest = -quantity[i] / (ratio_high[i] * spot_multiple[s]) * (1.0 - _OUTWARD)
+                low[s] = low[half + s] = least
+                high[s] = high[half + s] = greatest
+            continue
         if kind[i] != OPTION:
             least, greatest = quantity[i] * ratio_low[i], quantity[i] * ratio_high[i]
             for s in range(slots):
@@ -177,7 +219,9 @@ def _lines(
         stretch_low, stretch_high = _stretches(
             time_low[i] * _DAYS, time_high[i] * _DAYS, vol_power_short, vol_power_long, vol_days_min
         )
-        discount_low, discount_high = _discounts(rate_low[i], rate_high[i], time_low[i], time_high[i])
+        discount_low, discount_high = 1.0, 1.0
+        if not in_coins:
+            discount_low, discount_high = _discounts(rate_low[i], rate_high[i], time_low[i], time_high[i])
         for s in range(slots):
             m = spot_multiple[s]
             multiple_low = multiple_high = 1.0
@@ -186,17 +230,19 @@ def _lines(
             elif vol_direction[s] < 0.0:
                 multiple_low = max(1.0 - vol_down * stretch_high, 0.0)
                 multiple_high = max(1.0 - vol_down * stretch_low, 0.0)
-            outward = _OUTWARD * (max(ratio_low[i], ratio_high[i]) * spot_high * m + k)
+            outward = _OUTWARD * (ratio_high[i] * spot_high * m + k)
+            # By what a price is divided: an inverse option's coins are worth so much less than its forward.
+            per_low, per_high = (cheap * m, dear * m) if in_coins else (1.0, 1.0)
 
             begin, end = spot_low * cheap * m, spot_high * cheap * m
             middle = 0.5 * (begin + end)
             worth, delta, _, _, _ = undiscounted_greeks(middle, k, v_low * multiple_low, 1.0, is_call)
             for place, forward in ((s, begin), (half + s, end)):
-                line = worth + delta * (forward - middle) - outward
+                line = (worth + delta * (forward - middle) - outward) / per_low
                 low[place] = quantity[i] * line * (discount_low if line >= 0.0 else discount_high)
 
             for place, spot in ((s, spot_low), (half + s, spot_high)):
-                line = undiscounted_price(spot * dear * m, k, v_high * multiple_high, is_call) + outward
+                line = (undiscounted_price(spot * dear * m, k, v_high * multiple_high, is_call) + outward) / per_high
                 high[place] = quantity[i] * line * discount_high
 
 

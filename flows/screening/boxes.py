@@ -1,106 +1,55 @@
 """Nested boxes: an account is looked at when the market leaves the box in which it cannot change its tier.
 
-1. A box of a level is a range of one underlying's spot, e^±width about where it was built, with a band for every
-   instrument's vol, ratio and rate and for the oracle's confidence, until an end of time. Widths double from level to
-   level. An asset has boxes of its own: its price and its haircut.
-2. An account lives at one level, the widest at which its health cannot reach a boundary of the ladder while each of its
-   underlyings and assets is in its box of that level; or it is hot, and is evaluated whenever what it holds moves.
-3. An instant compares what moved with the boxes that stand, and touches no account. A box that is left is torn down;
-   its residents are decided and placed again. Where a box is needed and none stands, one is built about the market.
-4. Nothing here is published or kept in a checkpoint: where an account lives does not change what is decided.
+1. A box is a range of everything that an underlying's instruments are priced from, of one of a dozen widths, each twice
+   the one before (``standing``). An account lives at the widest at which its health cannot reach a boundary of its tier
+   while each of its underlyings and assets is in its box of that width (``ranges.HealthBounds``); or it is *hot*.
+2. An instant compares what moved with the boxes that stand, and touches no account. Who lived in a box that was left
+   is placed again, by bounds about the market as it is now: who finds a place is proved to have kept its tier.
+   Evaluated are the hot, and those that a record touched.
+3. A box is built where those who wait for it are worth it: as many evaluations as it is expected to save.
+4. Boxes with many residents are left early, in slices, the least slack first; so are accounts placed after a start or
+   a change of rules. Slices are counted in accounts.
+5. Nothing here is published or kept in a checkpoint: where an account lives does not change what is decided.
 """
 
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from flows.margin.portfolio import PortfolioMargin, PortfolioTables
-from flows.margin.standard import StandardMargin, StandardTables
-from flows.market.columns import FRESH, NEVER_EXPIRES, InstrumentColumns
+from flows.margin.model import PositionColumns
+from flows.market.columns import InstrumentColumns
 from flows.market.instant import Instant
-from flows.market.valuation import YEAR_NS
-from flows.pricing.grid import aligned_rows
-from flows.pricing.kinds import OPTION
 from flows.risk.evaluation import Evaluation
-from flows.screening.bounds import InstrumentBox, Shocks, instrument_bounds
-from flows.screening.health import (
-    NEEDS,
-    NOT_BOUNDED,
-    PORTFOLIO,
-    STANDARD,
-    Accounts,
-    LevelTables,
-    Terms,
-    keeps_its_tier,
-)
-from flows.screening.needs import write_needs
+from flows.screening.boundaries import boundaries_of, distance
+from flows.screening.models import bounds_of
 from flows.screening.policy import Sight, Work, anything_moved
-from schemas.parameters import PortfolioParameters, StandardParameters
+from flows.screening.ranges import Accounts, Boundaries, HealthBounds
+from flows.screening.residents import NOWHERE, Residents, bits, flags
+from flows.screening.standing import SLOTS, WIDTHS, Standing
 from schemas.results import Tier
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
-Int32Array = npt.NDArray[np.int32]
+Int16Array = npt.NDArray[np.int16]
 Int8Array = npt.NDArray[np.int8]
-UInt64Array = npt.NDArray[np.uint64]
-UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
-LEVELS: Final = 8
-HOT: Final = -1
-_NEVER_PLACED: Final = -2
-_WIDTH_MIN: Final = 0.0016
-# By how much other things may move, for each width of the spot.
-_VOL_BAND: Final = 1.5
-_RATIO_BAND: Final = 0.25
-_RATE_BAND: Final = 0.1
-_CONFIDENCE_BAND: Final = 0.1
-_HAIRCUT_BAND: Final = 0.25
-_SECOND_NS: Final = 1_000_000_000
-# A box of the narrowest level ends after this; the time grows as the square of the width, as variance does.
-_TIME_MIN_NS: Final = 240 * _SECOND_NS
-_TIME_MAX_NS: Final = 3_600 * _SECOND_NS
-_WORD: Final = 64
-
-
-class _Level:
-    """The boxes of one level: what ``health`` reads, and the ranges within which that is true.
-
-    ``width`` is in log-spot. ``stands``, ``ends_ns``, ``confidence_high`` (U,); ``spot`` (2, U); ``ratio``, ``vol``,
-    ``rate`` (2, K). The boxes of assets are in ``tables``.
-    """
-
-    def __init__(self, width: float, instruments: int, underlyings: int, assets: int, lanes: int) -> None:
-        self.width = width
-        self.stands = np.zeros(underlyings, np.bool_)
-        self.ends_ns = np.zeros(underlyings, np.int64)
-        self.spot = np.zeros((2, underlyings))
-        self.confidence_high = np.zeros(underlyings)
-        self.ratio, self.vol, self.rate = (np.zeros((2, instruments)) for _ in range(3))
-        self.tables = LevelTables(
-            lines=aligned_rows(2 * instruments, lanes),
-            covered=np.zeros(instruments, np.bool_),
-            needs_high=np.zeros((instruments, NEEDS)),
-            needs_low=np.zeros((instruments, NEEDS)),
-            asset_covered=np.zeros(assets, np.bool_),
-            price_low=np.zeros(assets),
-            price_high=np.zeros(assets),
-            haircut_low=np.zeros(assets),
-            haircut_high=np.zeros(assets),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What is in force: parameters as the bounds read them."""
-
-    standard: StandardParameters
-    portfolio: PortfolioParameters
-    shocks: Shocks
-    terms: Terms
+# What an instrument's rows cost to write, in evaluations of an account.
+_WRITE_COST: Final = 6.0
+# A hot account is tried again when it is farther from its boundary than when it found no place, and else every so many
+# instants.
+_RETRY_INSTANTS: Final = 64
+# Accounts that wait are placed in slices: of all that there are, one in so many an instant, but not fewer than these.
+_SLICES: Final = 12
+_SLICE_MIN: Final = 4_096
+# Boxes with fewer residents, of all accounts, than one in so many need no care: they are left at once.
+_MANY: Final = 64
+_MANY_MIN: Final = 1_024
+# How fast the variance of an underlying's moves is learned: the weight of an instant.
+_LEARNING: Final = 1.0 / 64.0
+_LEARNING_REFITS: Final = 1.0 / 16.0
+_NEVER_TRIED: Final = -1
 
 
 class BoxScreen:
@@ -108,321 +57,414 @@ class BoxScreen:
 
     Attributes
     ----------
-    level : (rows,), where an account lives; negative while it is hot.
+    residents : who lives where. slack : (rows, 2), of a resident, what its bounds leave below and above; of a hot
+        account, what they left where it last found no place.
     """
 
     def __init__(self, sight: Sight) -> None:
         self._market, self._book = sight.market, sight.book
-        self.level = np.zeros(0, np.int8)
-        # A bit for each underlying and each asset whose boxes a row lives in.
-        self._held: UInt64Array = np.zeros((0, 0), np.uint64)
-        self._owned: UInt64Array = np.zeros((0, 0), np.uint64)
-        self._hot: Int64Array = np.zeros(0, np.int64)
-        self._levels: list[_Level] = []
-        self._members: list[Int64Array] = []
-        self._rules: _Rules | None = None
+        self._openers = [bounds_of(sight.models[name]) for name in sight.book.models]
+        self.residents = Residents(SLOTS)
+        self.slack: Float64Array = np.zeros((0, 2))
+        self._standing: Standing | None = None
+        self._family: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._bounds: list[dict[int, HealthBounds]] = []
+        self._unwritten: BoolArray = np.zeros((SLOTS, len(self._openers), 0), np.bool_)
+        self._tier_at: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._width: Int8Array = np.zeros(0, np.int8)
+        # By how much a resident's slack would shrink one width up, as far as is known; of a hot account, by how much
+        # the bound that failed was below its distance.
+        self._reach: Float64Array = np.zeros(0)
+        self._tried_at: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._waits: BoolArray = np.zeros(0, np.bool_)
+        self._queue: Int64Array = np.zeros(0, np.int64)
+        self._twin: Int16Array = np.zeros(WIDTHS, np.int16)
+        self._tick = 0
+        self._touched: Int64Array = np.zeros(0, np.int64)
+        self._variance: Float64Array = np.zeros(0)
+        self._spot: Float64Array = np.zeros(0)
+        self._vol_variance: Float64Array = np.zeros(0)
+        self._vol: Float64Array = np.zeros(0)
         self._value_decidable: BoolArray = np.zeros(0, np.bool_)
-        self._asset_decidable: BoolArray = np.zeros(0, np.bool_)
+        self._instant: Instant | None = None
+        self._narrowest = 0
         self._placements = 0
-        self._bounded_as = np.array([_bounded_as(sight.models[name]) for name in sight.book.models], np.uint8)
+        self._violations = 0
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
     def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
-        """Return those touched, the hot ones whose holdings moved, and the residents of boxes that were left."""
-        self._placements = 0
-        if instant.everything_moved or not self._levels:
+        """Return those touched, and the hot ones whose holdings moved, after all who can be were placed."""
+        self._placements = self._violations = 0
+        self._tick += 1
+        self._instant = instant
+        self._touched = touched
+        if instant.everything_moved or self._standing is None:
             self._begin_anew(instant)
             return self._book.customer_rows
         self._grow(instant)
         if not anything_moved(instant):
             return touched
-        left, left_assets = self._tear_down(instant)
-        chosen = [touched, self._concerned_hot(instant)]
-        if left.any() or left_assets.any():
-            chosen.append(
-                _residents(
-                    self.level, self._held, self._owned, _bits(left, self._held.shape[1]),
-                    _bits(left_assets, self._owned.shape[1]),
-                )
-            )  # fmt: skip
-        return np.unique(np.concatenate(chosen))
+        self._learn()
+        self._narrowest = self._narrowest_worth_it()
+        loose = self._loose(instant)
+        self.residents.put(loose, self.residents.hot)
+        self._retire()
+        due = self._due(touched, loose)
+        if due.shape[0]:
+            self._place(instant, due)
+        still_hot = loose[self.residents.slot[loose] == self.residents.hot]
+        return np.unique(np.concatenate([touched, still_hot, self._concerned(instant)]))
 
-    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:  # noqa: ARG002
-        """Place every row that was evaluated again, in boxes about the market as it is."""
-        if self._rules is None:
-            self._rules = self._rules_in_force(instant)
-        self._place(instant, rows)
+    def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
+        """Place again who was touched or changed, and who got farther from its boundary."""
+        residents, hot = self.residents, self.residents.hot
+        stands = residents.slot[rows]
+        touched = np.isin(rows, self._touched, assume_unique=True) | (stands == NOWHERE)
+        fresh = rows[touched]
+        residents.put(fresh, NOWHERE)
+        residents.describe(
+            fresh, positions=self._book.positions, open_orders=self._book.open_orders, family=self._family,
+            underlying=self._market.columns.underlying, settlement_asset=instant.settlement_asset,
+            cash=self._book.cash,
+        )  # fmt: skip
+        residents.put(fresh, hot)
+        many = fresh[residents.slot[fresh] == hot]
+        if many.shape[0] > self._slice():
+            # After a start or a change of rules nobody is placed: they wait for their turn.
+            self._wait(many)
+            due = self._due(np.zeros(0, np.int64), np.zeros(0, np.int64))
+            self._place(instant, due)
+            return
+        idle = np.flatnonzero(~touched & (stands == hot) & ~self._waits[rows])
+        idle = idle[~evaluation.undecidable[idle]]
+        chosen = rows[idle]
+        away = distance(boundaries_of(self._book, instant, chosen), evaluation, idle).min(axis=1)
+        changed = self._book.tier[chosen] != self._tier_at[chosen]
+        tried_now = self._tried_at[chosen] == self._tick
+        # It failed by a bound that was so much below what it was: as long as it is no farther, it would fail again.
+        again = changed | (~tried_now & ((away > self._reach[chosen]) | ((chosen + self._tick) % _RETRY_INSTANTS == 0)))
+        due = np.concatenate([fresh, chosen[again]])
+        if due.shape[0]:
+            self._place(instant, due)
+        failed = (residents.slot[chosen] == hot) & (again | tried_now)
+        bound = self.slack[chosen[failed], 0]
+        self._reach[chosen[failed]] = np.where(np.isnan(bound), np.inf, away[failed] - bound)
 
     def work(self) -> Work:
         """Return what the last frame took, and how many accounts are hot."""
-        return Work(placements=self._placements, hot_accounts=int(self._hot.shape[0]))
+        return Work(
+            placements=self._placements,
+            hot_accounts=int(self.residents.counts[self.residents.hot]),
+            bound_violations=self._violations,
+        )
 
-    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:  # noqa: ARG002
-        """Return 0: no bound of health is kept behind a placement."""
-        return 0
+    def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
+        """Return how many residents are nearer to a boundary than their bounds allow."""
+        slot = self.residents.slot[rows]
+        chosen = np.flatnonzero((slot >= 0) & (slot < self.residents.hot))
+        if chosen.shape[0] == 0 or self._instant is None:
+            return 0
+        boundaries = boundaries_of(self._book, self._instant, rows[chosen])
+        away = distance(boundaries, evaluation, chosen)
+        outside = (away < self.slack[rows[chosen]]).any(axis=1) | evaluation.undecidable[chosen]
+        return int(outside.sum())
 
     # -- growth and change ---------------------------------------------------------------------------------------
 
     def _begin_anew(self, instant: Instant) -> None:
-        self._levels = []
-        self._rules = None
+        self._standing = None
         self._grow(instant)
-        self.level[:] = _NEVER_PLACED
-        self._hot = self._book.customer_rows
+        self.residents.empty()
+        self._waits[:] = False
+        self._queue = self._queue[:0]
+        self._tier_at[:] = len(Tier)
+        self._width[:] = WIDTHS - 1
 
     def _grow(self, instant: Instant) -> None:
-        """Make room for what was listed and opened; boxes that would miss an instrument are torn down by the next."""
-        rows = self._book.rows
-        columns = self._market.columns
+        """Make room for what was listed and opened. What stands holds as it is: nobody holds what is new."""
+        columns, rows = self._market.columns, self._book.rows
         underlyings, assets = len(columns.underlyings), instant.asset_price.shape[0]
-        words, asset_words = -(-max(underlyings, 1) // _WORD), -(-max(assets, 1) // _WORD)
-        if rows > self.level.shape[0]:
-            opened = np.full(max(rows, 2 * self.level.shape[0]) - self.level.shape[0], _NEVER_PLACED, np.int8)
-            self.level = np.concatenate([self.level, opened])
-        shape = (self.level.shape[0], words)
-        if self._held.shape != shape:
-            self._held = _larger(self._held, shape)
-        if self._owned.shape != (shape[0], asset_words):
-            self._owned = _larger(self._owned, (shape[0], asset_words))
-        known = self._levels[0].tables if self._levels else None
-        if known is None or known.covered.shape[0] != columns.count or known.asset_covered.shape[0] != assets:
-            # Listings are rare: everyone is placed again.
-            scenarios = len(cast(PortfolioParameters, self._market.parameters("tidegate-portfolio")).scenarios)
-            lanes = 2 * (-(-(1 + scenarios) // 8) * 8)
-            self._levels = [
-                _Level(_WIDTH_MIN * 2.0**k, columns.count, underlyings, assets, lanes) for k in range(LEVELS)
-            ]
-            self._members = [np.flatnonzero(columns.underlying == u) for u in range(underlyings)]
-            self._rules = None
-            self.level[:] = _NEVER_PLACED
-            self._hot = self._book.customer_rows
-            self._value_decidable, self._asset_decidable = instant.value_decidable, instant.asset_decidable
+        self.residents.grow(rows, underlyings, assets)
+        room = self.residents.slot.shape[0]
+        if room > self._tier_at.shape[0]:
+            more = room - self._tier_at.shape[0]
+            self.slack = np.concatenate([self.slack, np.zeros((more, 2))])
+            self._tier_at = np.concatenate([self._tier_at, np.full(more, len(Tier), np.uint8)])
+            self._width = np.concatenate([self._width, np.full(more, WIDTHS - 1, np.int8)])
+            self._reach = np.concatenate([self._reach, np.zeros(more)])
+            self._tried_at = np.concatenate([self._tried_at, np.full(more, _NEVER_TRIED, np.int32)])
+            self._waits = np.concatenate([self._waits, np.zeros(more, np.bool_)])
+        standing = self._standing
+        if standing is None or not standing.fits(columns, assets):
+            self._standing = Standing(columns, assets, standing)
+            self._bounds = [{} for _ in range(SLOTS)]
+            self._family = _families(columns)
+            self._unwritten = np.ones((SLOTS, len(self._openers), columns.count), np.bool_)
+            if standing is None:
+                self._value_decidable = instant.value_decidable
+            self._variance = _longer(self._variance, underlyings)
+            self._spot = _longer(self._spot, underlyings)
+            self._vol_variance = _longer(self._vol_variance, columns.count)
+            self._vol = _longer(self._vol, columns.count)
 
-    def _rules_in_force(self, instant: Instant) -> _Rules:
-        market = self._market
-        standard = cast(StandardParameters, market.parameters("tidegate-standard"))
-        portfolio = cast(PortfolioParameters, market.parameters("tidegate-portfolio"))
-        scenarios = np.array(portfolio.scenarios, np.float64)
-        underlyings = len(market.columns.underlyings)
-        tables = [instant.margin_tables.get(name) for name in ("tidegate-standard", "tidegate-portfolio")]
-        depths = np.zeros((2, underlyings))
-        for place, of_model in enumerate(tables):
-            if isinstance(of_model, StandardTables | PortfolioTables):
-                depths[place] = of_model.inverse_depth
-        offsets = tables[1] if isinstance(tables[1], PortfolioTables) else None
-        terms = Terms(
-            weight=scenarios[:, 2].copy(),
-            initial_factor=portfolio.initial_factor,
-            maintenance_factor=portfolio.maintenance_factor,
-            offset_group=np.full(underlyings, -1, np.int64) if offsets is None else offsets.offset_group,
-            offset_share=np.zeros(0) if offsets is None else offsets.offset_share,
-            inverse_depth=depths,
-            concentration_rate=np.array([standard.concentration_rate, portfolio.concentration_rate]),
-            concentration_cap=np.array([standard.concentration_cap, portfolio.concentration_cap]),
-            watch_multiple=instant.ladder.watch_multiple,
-        )
-        shocks = Shocks(
-            scenarios[:, 0].copy(), scenarios[:, 1].copy(), portfolio.vol_up, portfolio.vol_down,
-            portfolio.vol_power_short, portfolio.vol_power_long, portfolio.vol_days_min,
-        )  # fmt: skip
-        return _Rules(standard, portfolio, shocks, terms)
+    def _learn(self) -> None:
+        """Take the moves of spots and vols into their variances."""
+        columns = self._market.columns
+        before, now = self._spot, columns.spot
+        known = (before > 0.0) & (now > 0.0)
+        move = np.divide(now, before, out=np.ones(now.shape[0]), where=known) - 1.0
+        square = move * move
+        self._variance += np.where(self._variance == 0.0, square, _LEARNING * (square - self._variance))
+        self._spot = now.copy()
+        before, now = self._vol, columns.implied_vol
+        refitted = np.flatnonzero((before != now) & (before > 0.0) & (now > 0.0))
+        if refitted.shape[0]:
+            square = (now[refitted] / before[refitted] - 1.0) ** 2
+            learned = self._vol_variance[refitted]
+            self._vol_variance[refitted] += np.where(
+                learned == 0.0, square, np.where(square > learned, 0.5, _LEARNING_REFITS) * (square - learned)
+            )
+        self._vol = now.copy()
+
+    def _narrowest_worth_it(self) -> int:
+        """Return the narrowest width whose boxes are worth building for the hot of some underlying."""
+        standing = self._standing
+        assert standing is not None
+        hot = self.residents.by_box[self.residents.hot, : self._variance.shape[0]]
+        for width in range(WIDTHS):
+            lasts = standing.lasts(2 * width, self._variance) - 1.0
+            if ((hot > 0) & (lasts * np.maximum(hot, 1) >= _WRITE_COST * standing.sizes)).any():
+                return width
+        return WIDTHS - 1
 
     # -- an instant ----------------------------------------------------------------------------------------------
 
-    def _tear_down(self, instant: Instant) -> tuple[BoolArray, BoolArray]:
-        """Tear down the boxes that the market left; return which, (L, U) and (L, A)."""
-        columns = self._market.columns
-        left = np.zeros((LEVELS, len(columns.underlyings)), np.bool_)
-        left_assets = np.zeros((LEVELS, instant.asset_price.shape[0]), np.bool_)
-        if instant.value_decidable is not self._value_decidable:
-            changed = instant.value_decidable != self._value_decidable
-            left[:, columns.underlying[changed]] = True
-            self._value_decidable = instant.value_decidable
-        if instant.asset_decidable is not self._asset_decidable:
-            left_assets[:, instant.asset_decidable != self._asset_decidable] = True
-            self._asset_decidable = instant.asset_decidable
-        moved = np.flatnonzero(instant.moved)
-        moved_underlyings = np.unique(columns.underlying[moved])
-        for k, level in enumerate(self._levels):
-            if level.stands.any():
-                _find_left(
-                    moved, moved_underlyings, columns.kind, columns.underlying, columns.settled, columns.spot,
-                    columns.confidence, columns.priced_at_ns, columns.index_price, columns.forward,
-                    columns.mark_price, columns.implied_vol, columns.rate, level.tables.covered, level.stands,
-                    level.ends_ns, level.spot, level.confidence_high, level.ratio, level.vol, level.rate, left[k],
-                )  # fmt: skip
-            tables = level.tables
-            for asset in np.flatnonzero(instant.asset_moved & tables.asset_covered):
-                price, haircut = instant.asset_price[asset], instant.haircut[asset]
-                left_assets[k, asset] |= not (
-                    tables.price_low[asset] <= price <= tables.price_high[asset]
-                    and tables.haircut_low[asset] <= haircut <= tables.haircut_high[asset]
+    def _loose(self, instant: Instant) -> Int64Array:
+        """Tear down the boxes that were left; return who lived in them."""
+        standing, residents = self._standing, self.residents
+        assert standing is not None, "boxes are made before an instant is looked at"
+        now, before = instant.value_decidable, self._value_decidable
+        suspect = np.ones(now.shape[0], np.bool_)
+        suspect[: before.shape[0]] = before != now[: before.shape[0]]
+        self._value_decidable = now
+        boxes, instruments, assets = standing.leave(instant, suspect)
+        found = []
+        for slot in np.flatnonzero(boxes.any(axis=1) | instruments.any(axis=1) | assets.any(axis=1)).tolist():
+            if residents.counts[slot] == 0:
+                continue
+            found.append(
+                residents.of_left(
+                    slot,
+                    underlyings=bits(boxes[slot], residents.held.shape[1]),
+                    assets=bits(assets[slot], residents.owned.shape[1]),
+                    families=_families_of(self._family, instruments[slot]),
                 )
-            tables.asset_covered[left_assets[k]] = False
-            # What a lot needs is in the numeraire: it was written with the range of the price that was left.
-            for asset in np.flatnonzero(left_assets[k]):
-                left[k, columns.underlying[columns.settlement_asset == asset]] = True
-            level.stands[left[k]] = False
-        return left, left_assets
+            )
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
 
-    def _concerned_hot(self, instant: Instant) -> Int64Array:
-        """Return the hot rows that hold something that moved."""
-        hot = self._hot
+    def _concerned(self, instant: Instant) -> Int64Array:
+        """Return the hot rows that depend on something that moved."""
+        residents = self.residents
+        hot = residents.of(residents.hot).astype(np.int64)
         if hot.shape[0] == 0:
             return hot
-        moved = np.zeros((1, len(self._market.columns.underlyings)), np.bool_)
-        moved[0, self._market.columns.underlying[instant.moved]] = True
-        underlyings, assets = _bits(moved, self._held.shape[1]), _bits(instant.asset_moved[None], self._owned.shape[1])
-        concerned = (self._held[hot] & underlyings).any(axis=1) | (self._owned[hot] & assets).any(axis=1)
-        return hot[concerned]
+        moved = np.zeros(len(self._market.columns.underlyings), np.bool_)
+        moved[self._market.columns.underlying[instant.moved]] = True
+        if moved.all() and instant.moved.any():
+            underlyings = np.full(residents.held.shape[1], ~np.uint64(0))
+        else:
+            underlyings = bits(moved, residents.held.shape[1])
+        assets = bits(instant.asset_moved, residents.owned.shape[1])
+        return hot[(residents.held[hot] & underlyings).any(axis=1) | (residents.owned[hot] & assets).any(axis=1)]
+
+    def _retire(self) -> None:
+        """Let the residents of boxes that are nearly used up wait for a place in the twin, the least slack first."""
+        standing, residents = self._standing, self.residents
+        assert standing is not None
+        many = max(self._book.rows // _MANY, _MANY_MIN)
+        for slot, underlying in standing.retire(residents.by_box[:SLOTS], many):
+            only = np.zeros(len(standing.members), np.bool_)
+            only[underlying] = True
+            rows = residents.holding(slot, bits(only, residents.held.shape[1]))
+            rows = rows[~self._waits[rows]]
+            self._wait(rows[np.argsort(self.slack[rows].min(axis=1), kind="stable")])
+            self._twin[slot // 2] = 1 - slot % 2
+
+    def _slice(self) -> int:
+        return max(self._book.rows // _SLICES, _SLICE_MIN)
+
+    def _wait(self, rows: Int64Array) -> None:
+        self._waits[rows] = True
+        self._queue = np.concatenate([self._queue, rows])
+
+    def _due(self, touched: Int64Array, loose: Int64Array) -> Int64Array:
+        """Return who is to be placed now: of the loose and the waiting, at most a slice; other loose ones wait."""
+        room = self._slice()
+        if touched.shape[0]:
+            loose = loose[~np.isin(loose, touched)]
+        loose = loose[~self._waits[loose]]
+        if loose.shape[0] > room:
+            self._wait(loose[room:])
+            loose = loose[:room]
+        room -= loose.shape[0]
+        if room == 0 or self._queue.shape[0] == 0:
+            return loose
+        turn, self._queue = self._queue[:room], self._queue[room:]
+        self._waits[turn] = False
+        if touched.shape[0]:
+            turn = turn[~np.isin(turn, touched)]
+        return np.concatenate([loose, turn])
 
     # -- placing -------------------------------------------------------------------------------------------------
 
     def _place(self, instant: Instant, rows: Int64Array) -> None:
-        """Let each row live at the widest level at which it keeps its tier."""
-        book, rules = self._book, self._rules
-        assert rules is not None, "rules are read before anyone is placed"
-        positions = book.positions
-        self._placements = rows.shape[0]
-        _bits_of_rows(
-            positions.offset, positions.count, positions.instrument, self._market.columns.underlying,
-            instant.settlement_asset, book.cash, rows, self._held, self._owned,
-        )  # fmt: skip
-        bounded_as = self._bounded_as[book.model]
+        """Let each row live at the widest level at which it keeps its tier; who was placed before, keeps its place."""
+        book, residents = self._book, self.residents
+        self._placements += rows.shape[0]
+        self._tried_at[rows] = self._tick
+        self._tier_at[rows] = book.tier[rows]
+        model_of = book.model[rows]
+        bounded = np.array([opener is not None for opener in self._openers], np.bool_)[model_of]
         may_rest = (
-            (bounded_as[rows] != NOT_BOUNDED)
-            & (book.tier[rows] < int(Tier.LIQUIDATING))
-            & (book.order_count[rows] == 0)
+            bounded
             & ~book.suspended[rows]
+            & ((book.order_count[rows] == 0) | (book.tier[rows] >= int(Tier.LIQUIDATING)))
         )
-        told = book.open_orders
-        if told is not None:
-            has_orders = told.count[rows] > 0
-            may_rest &= ~has_orders
-            # What it may yet trade moves its initial margin, too, without being held.
-            self._held[rows[has_orders]] = ~np.uint64(0)
+        positions = book.positions
         accounts = Accounts(
-            cash=book.cash,
-            offset=positions.offset,
-            count=positions.count,
-            instrument=positions.instrument,
-            lots=positions.lots,
-            isolated=book.isolated,
-            tier=book.tier,
-            bounded_as=bounded_as,
+            book.cash,
+            PositionColumns(positions.offset, positions.count, positions.instrument, positions.lots),
+            book.isolated,
+            book.open_orders,
         )
-        before = self.level[rows][may_rest].astype(np.int64)
-        self.level[rows] = HOT
-        waiting = rows[may_rest]
-        # Who has lived somewhere may go one level up: a search from the top every time would cost more than it finds.
-        first = np.where(before == _NEVER_PLACED, LEVELS - 1, np.minimum(before + 1, LEVELS - 1))
-        for k in range(int(first.max(initial=HOT)), HOT, -1):
-            due = np.flatnonzero(first >= k)
-            level = self._levels[k]
-            self._build_missing(instant, level, k, waiting[due])
-            keeps = keeps_its_tier(
-                level.tables,
-                rules.terms,
-                accounts,
-                group=self._market.columns.underlying,
-                settlement_asset=instant.settlement_asset,
-                asset_unit=instant.asset_unit,
-                rows=waiting[due],
-            )
-            self.level[waiting[due[keeps]]] = k
-            left = np.ones(waiting.shape[0], np.bool_)
-            left[due[keeps]] = False
-            waiting, first = waiting[left], first[left]
+        boundaries = boundaries_of(book, instant, rows)
+        waiting = np.flatnonzero(may_rest)
+        # Where to begin: where it lived, or from the top; and one up where that is likely to hold, or is not known.
+        cursor = self._width[rows].astype(np.int64)
+        found = np.zeros(rows.shape[0], np.bool_)
+        # What was left at the last width tried: from one to the next, it shrinks by what the market may move.
+        left = np.full(rows.shape[0], np.nan)
+        rising: list[Int64Array] = [np.zeros(0, np.int64)] * (WIDTHS + 1)
+        for width in range(int(cursor[waiting].max(initial=-1)), -1, -1):
+            due = waiting[cursor[waiting] >= width]
+            placed, slack = self._try(instant, width, rows, due, model_of, accounts, boundaries)
+            kept, least = due[placed], slack.min(axis=1)
+            moved = least[placed] - left[kept]
+            self._reach[rows[kept]] = np.where(np.isnan(moved), self._reach[rows[kept]], moved)
+            found[kept] = True
+            rising[width + 1] = kept[np.isnan(left[kept]) & (least[placed] > self._reach[rows[kept]])]
+            left[due] = np.where(least > -np.inf, least, left[due])
+            waiting = waiting[~found[waiting]]
             if waiting.shape[0] == 0:
                 break
-        hot = self._hot[~np.isin(self._hot, rows, assume_unique=True)]
-        self._hot = np.union1d(hot, rows[self.level[rows] == HOT])
+        for width in range(1, WIDTHS):
+            due = rising[width]
+            if due.shape[0]:
+                placed, slack = self._try(instant, width, rows, due, model_of, accounts, boundaries)
+                self._reach[rows[due]] = np.where(placed, 2.0 * self._reach[rows[due]], left[due] - slack.min(axis=1))
+        nowhere = rows[~found]
+        # Who lives in a box that stands, and found no other place, stays there.
+        homeless = residents.slot[nowhere] == residents.hot
+        nowhere = nowhere[homeless]
+        self._width[nowhere] = self._narrowest
+        self._reach[nowhere] = 0.0
+        self.slack[nowhere, 0] = left[~found][homeless]
 
-    def _build_missing(self, instant: Instant, level: _Level, k: int, rows: Int64Array) -> None:
-        """Build the boxes of a level that rows need and that do not stand."""
-        owned = np.bitwise_or.reduce(self._owned[rows], axis=0)
-        tables = level.tables
-        for asset in range(instant.asset_price.shape[0]):
-            if not _has(owned, asset) or tables.asset_covered[asset] or not instant.asset_decidable[asset]:
-                continue
-            price, haircut, band = instant.asset_price[asset], instant.haircut[asset], _HAIRCUT_BAND * level.width
-            tables.price_low[asset], tables.price_high[asset] = price / (1.0 + level.width), price * (1.0 + level.width)
-            tables.haircut_low[asset], tables.haircut_high[asset] = max(haircut - band, 0.0), min(haircut + band, 1.0)
-            tables.asset_covered[asset] = True
-        held = np.bitwise_or.reduce(self._held[rows], axis=0)
-        for underlying in range(len(self._members)):
-            if _has(held, underlying) and not level.stands[underlying]:
-                self._build(level, k, underlying)
+    def _try(
+        self,
+        instant: Instant,
+        width: int,
+        rows: Int64Array,
+        due: Int64Array,
+        model_of: npt.NDArray[np.uint8],
+        accounts: Accounts,
+        boundaries: Boundaries,
+    ) -> tuple[BoolArray, Float64Array]:
+        """Put those of ``rows[due]`` that keep their tier there into slots of a width; return who did, and slacks."""
+        placed, slack = np.zeros(due.shape[0], np.bool_), np.full((due.shape[0], 2), -np.inf)
+        for slot, mine in self._of_twins(width, rows[due]):
+            ready = mine[self._ready(instant, slot, rows[due[mine]])]
+            for model in np.flatnonzero(np.bincount(model_of[due[ready]])).tolist():
+                tried = ready[model_of[due[ready]] == model]
+                those = rows[due[tried]]
+                found = self._written(instant, slot, model, those).slack(
+                    self._ranges(slot), accounts, _of(boundaries, due[tried]), those
+                )
+                slack[tried] = found
+                keeps = (found[:, 0] >= 0.0) & (found[:, 1] > 0.0)
+                placed[tried] = keeps
+                self.slack[those[keeps]] = found[keeps]
+                self._width[those[keeps]] = width
+                self.residents.put(those[keeps], slot)
+        return placed, slack
 
-    def _build(self, level: _Level, k: int, underlying: int) -> None:
-        """Build one box about the market as it is."""
-        columns, rules, tables = self._market.columns, self._rules, level.tables
-        assert rules is not None, "rules are read before boxes are built"
-        members = self._members[underlying]
-        begin_ns = int(columns.priced_at_ns[underlying])
-        end_ns = begin_ns + min(_TIME_MIN_NS * 4**k, _TIME_MAX_NS)
-        expiry_ns = columns.expiry_ns[members]
-        to_come = expiry_ns[(expiry_ns != NEVER_EXPIRES) & (expiry_ns > begin_ns)]
-        if to_come.shape[0]:
-            end_ns = min(end_ns, int(to_come.min()) - 1)
-        spot, width = float(columns.spot[underlying]), level.width
-        ratio, known = _ratios(columns, members)
-        known &= columns.decidable[members].astype(np.bool_) & (columns.settled[members] == 0)
-        known &= tables.asset_covered[columns.settlement_asset[members]]
-        level.stands[underlying] = True
-        level.ends_ns[underlying] = end_ns
-        level.spot[:, underlying] = spot / (1.0 + width), spot * (1.0 + width)
-        confidence = float(columns.confidence[underlying])
-        level.confidence_high[underlying] = confidence + _CONFIDENCE_BAND * width
-        level.ratio[:, members] = ratio / (1.0 + _RATIO_BAND * width), ratio * (1.0 + _RATIO_BAND * width)
-        vol, band = columns.implied_vol[members], 1.0 + _VOL_BAND * width
-        level.vol[:, members] = vol / band, vol * band
-        level.rate[:, members] = (
-            columns.rate[members] - _RATE_BAND * width,
-            columns.rate[members] + _RATE_BAND * width,
-        )
-        if columns.spot_state[underlying] != FRESH or not spot > 0.0:
-            tables.covered[members] = False
-            return
-        box = InstrumentBox(
-            kind=columns.kind[members],
-            inverse=columns.inverse[members],
-            call=columns.call[members],
-            quantity=columns.quantity[members],
-            strike=columns.strike[members],
-            spot_low=float(level.spot[0, underlying]),
-            spot_high=float(level.spot[1, underlying]),
-            ratio_low=level.ratio[0, members],
-            ratio_high=level.ratio[1, members],
-            vol_low=level.vol[0, members],
-            vol_high=level.vol[1, members],
-            rate_low=level.rate[0, members],
-            rate_high=level.rate[1, members],
-            time_low=_years(expiry_ns, end_ns),
-            time_high=_years(expiry_ns, begin_ns),
-        )
-        bounds = instrument_bounds(box, rules.shocks)
-        tables.lines[2 * members] = bounds.rows[0::2]
-        tables.lines[2 * members + 1] = bounds.rows[1::2]
-        tables.covered[members] = bounds.covered & known
-        settles_in = columns.settlement_asset
-        write_needs(
-            members=members,
-            underlying=columns.underlyings[underlying],
-            kind=columns.kind,
-            call=columns.call,
-            quantity=columns.quantity,
-            strike=columns.strike,
-            lines=tables.lines,
-            spot=(box.spot_low, box.spot_high),
-            price=(tables.price_low[settles_in], tables.price_high[settles_in]),
-            confidence=float(level.confidence_high[underlying]),
-            standard=rules.standard,
-            portfolio=rules.portfolio,
-            needs_high=tables.needs_high,
-            needs_low=tables.needs_low,
-        )
+    def _of_twins(self, width: int, rows: Int64Array) -> list[tuple[int, Int64Array]]:
+        """Return the slots of a width with places of those who are to go there: away from boxes that retire."""
+        standing = self._standing
+        assert standing is not None
+        usual = 2 * width + int(self._twin[width])
+        other = usual ^ 1
+        if not standing.retiring[usual].any():
+            return [(usual, np.arange(rows.shape[0]))]
+        held = self.residents.held[rows]
+        words = held.shape[1]
+        worn = (held & bits(standing.retiring[usual], words)).any(axis=1)
+        worn &= ~(held & bits(standing.retiring[other], words)).any(axis=1)
+        parts = (usual, np.flatnonzero(~worn)), (other, np.flatnonzero(worn))
+        return [(slot, mine) for slot, mine in parts if mine.shape[0]]
+
+    def _ready(self, instant: Instant, slot: int, rows: Int64Array) -> BoolArray:
+        """Build what rows need in a slot, where it is worth it; return which of them find all that they need."""
+        standing, residents, columns = self._standing, self.residents, self._market.columns
+        assert standing is not None
+        held, owned = residents.held[rows], residents.owned[rows]
+        refused = np.zeros(len(standing.members), np.bool_)
+        for asset in np.flatnonzero(flags(np.bitwise_or.reduce(owned, axis=0), instant.asset_price.shape[0])):
+            if not self._ranges(slot).asset_known[asset] and instant.asset_decidable[asset]:
+                standing.build_asset(slot, int(asset), instant)
+                self._unwritten[slot][:, columns.settlement_asset == asset] = True
+        for u in np.flatnonzero(flags(np.bitwise_or.reduce(held, axis=0), len(standing.members))).tolist():
+            if not standing.stands[slot, u]:
+                who = max(
+                    int(((held[:, u // 64] >> np.uint64(u % 64)) & np.uint64(1)).sum()),
+                    int(residents.by_box[residents.hot, u]),
+                )
+                saved = who * (standing.lasts(slot, self._variance[u : u + 1])[0] - 1.0)
+                if saved < _WRITE_COST * standing.members[u].shape[0]:
+                    refused[u] = True
+                    continue
+                standing.build(slot, u)
+            laid = standing.lay_bands(slot, u, float(self._variance[u]), self._vol_variance)
+            if laid.shape[0]:
+                self._unwritten[slot][:, laid] = True
+        if not refused.any():
+            return np.ones(rows.shape[0], np.bool_)
+        found: BoolArray = np.logical_not(np.any(held & bits(refused, held.shape[1]), axis=1))
+        return found
+
+    def _written(self, instant: Instant, slot: int, model: int, rows: Int64Array) -> HealthBounds:
+        """Return a model's bounds of a slot, with the ranges of all that rows hold written."""
+        standing = self._standing
+        assert standing is not None
+        bounds = self._bounds[slot].get(model)
+        if bounds is None:
+            opener, name = self._openers[model], self._book.models[model]
+            assert opener is not None, "only accounts of models with bounds are placed"
+            bounds = self._bounds[slot][model] = opener(self._market.columns, self._market.parameters(name), instant)
+            self._unwritten[slot, model] = True
+        held = np.bitwise_or.reduce(self.residents.held[rows], axis=0)
+        for u in np.flatnonzero(flags(held, len(standing.members))).tolist():
+            members = standing.members[u]
+            members = members[self._unwritten[slot, model, members]]
+            if members.shape[0]:
+                bounds.write(self._ranges(slot), members)
+                self._unwritten[slot, model, members] = False
+        return bounds
+
+    def _ranges(self, slot: int):  # type: ignore[no-untyped-def]
+        assert self._standing is not None
+        return self._standing.ranges[slot]
 
 
 class Boxes:
@@ -439,133 +481,30 @@ class Boxes:
 POLICY = Boxes()
 
 
-def _bounded_as(model: object) -> int:
-    if isinstance(model, StandardMargin):
-        return STANDARD
-    return PORTFOLIO if isinstance(model, PortfolioMargin) else NOT_BOUNDED
+def _families(columns: InstrumentColumns) -> npt.NDArray[np.uint8]:
+    """Return (K,) a number below 64 for each instrument: one for what expires together, shared where there are more.
+
+    They are counted as they come up, so that listings leave those before them as they are.
+    """
+    kinds = np.stack([columns.underlying.astype(np.int64), columns.expiry_ns])
+    _, first, of = np.unique(kinds, axis=1, return_index=True, return_inverse=True)
+    order = np.empty(first.shape[0], np.int64)
+    order[np.argsort(first)] = np.arange(first.shape[0])
+    return (order[of] % 64).astype(np.uint8)
 
 
-def _years(expiry_ns: Int64Array, now_ns: int) -> Float64Array:
-    """Return years to expiry as the market counts them; 0 where there is none."""
-    return np.where(expiry_ns == NEVER_EXPIRES, 0.0, np.maximum((expiry_ns - now_ns) / YEAR_NS, 0.0))
+def _families_of(family: npt.NDArray[np.uint8], instruments: BoolArray) -> np.uint64:
+    of = np.uint64(1) << family[instruments].astype(np.uint64)
+    return np.uint64(np.bitwise_or.reduce(of, initial=np.uint64(0)))
 
 
-def _ratios(columns: InstrumentColumns, members: Int64Array) -> tuple[Float64Array, BoolArray]:
-    """Return each member's forward or mark over its index price, and where there is one."""
-    index = columns.index_price[members]
-    of = np.where(columns.kind[members] == OPTION, columns.forward[members], columns.mark_price[members])
-    known = (index > 0.0) & (of > 0.0)
-    return np.divide(of, index, out=np.ones(members.shape[0]), where=known), known
+def _longer(array: Float64Array, count: int) -> Float64Array:
+    longer = np.zeros(count)
+    longer[: array.shape[0]] = array
+    return longer
 
 
-def _bits(of_levels: BoolArray, words: int) -> UInt64Array:
-    """Return (L, words) of (L, n) flags, 64 to a word."""
-    flags = np.zeros((of_levels.shape[0], words * _WORD), np.uint8)
-    flags[:, : of_levels.shape[1]] = of_levels
-    return np.packbits(flags, axis=1, bitorder="little").view("<u8").astype(np.uint64)
-
-
-def _has(bits: UInt64Array, place: int) -> bool:
-    return bool(int(bits[place // _WORD]) >> (place % _WORD) & 1)
-
-
-def _larger(array: UInt64Array, shape: tuple[int, int]) -> UInt64Array:
-    grown = np.zeros(shape, np.uint64)
-    grown[: array.shape[0], : array.shape[1]] = array
-    return grown
-
-
-@njit(cache=True, error_model="numpy")
-def _bits_of_rows(
-    offset: Int64Array,
-    count: Int64Array,
-    instrument: npt.NDArray[np.uint32],
-    underlying: Int32Array,
-    settlement_asset: npt.NDArray[np.uint16],
-    cash: Int64Array,
-    rows: Int64Array,
-    held: UInt64Array,
-    owned: UInt64Array,
-) -> None:
-    """Write the bits of what rows hold: underlyings; and assets, by balance or because a position settles in them."""
-    for n in range(rows.shape[0]):
-        row = rows[n]
-        held[row] = 0
-        owned[row] = 0
-        for p in range(offset[row], offset[row] + count[row]):
-            u, a = np.uint64(underlying[instrument[p]]), np.uint64(settlement_asset[instrument[p]])
-            held[row, u >> np.uint64(6)] |= np.uint64(1) << (u & np.uint64(63))
-            owned[row, a >> np.uint64(6)] |= np.uint64(1) << (a & np.uint64(63))
-        for j in range(cash.shape[1]):
-            if cash[row, j] != 0:
-                a = np.uint64(j)
-                owned[row, a >> np.uint64(6)] |= np.uint64(1) << (a & np.uint64(63))
-
-
-@njit(cache=True, error_model="numpy")
-def _residents(
-    level: Int8Array, held: UInt64Array, owned: UInt64Array, left: UInt64Array, left_assets: UInt64Array
-) -> Int64Array:
-    """Return the rows that live in a box that was left."""
-    out = np.empty(level.shape[0], np.int64)
-    found = 0
-    for row in range(level.shape[0]):
-        k = level[row]
-        if k < 0:
-            continue
-        hit = False
-        for word in range(held.shape[1]):
-            hit |= (held[row, word] & left[k, word]) != 0
-        for word in range(owned.shape[1]):
-            hit |= (owned[row, word] & left_assets[k, word]) != 0
-        if hit:
-            out[found] = row
-            found += 1
-    return out[:found]
-
-
-@njit(cache=True, error_model="numpy")
-def _find_left(
-    moved: Int64Array,
-    moved_underlyings: Int32Array,
-    kind: Int8Array,
-    underlying: Int32Array,
-    settled: Int8Array,
-    spot: Float64Array,
-    confidence: Float64Array,
-    priced_at_ns: Int64Array,
-    index_price: Float64Array,
-    forward: Float64Array,
-    mark_price: Float64Array,
-    implied_vol: Float64Array,
-    rate: Float64Array,
-    covered: BoolArray,
-    stands: BoolArray,
-    ends_ns: Int64Array,
-    spot_range: Float64Array,
-    confidence_high: Float64Array,
-    ratio_range: Float64Array,
-    vol_range: Float64Array,
-    rate_range: Float64Array,
-    left: BoolArray,
-) -> None:
-    """Mark the underlyings whose box of one level does not hold what it is priced from now."""
-    for n in range(moved_underlyings.shape[0]):
-        u = moved_underlyings[n]
-        if stands[u]:
-            left[u] |= not (
-                spot_range[0, u] <= spot[u] <= spot_range[1, u]
-                and priced_at_ns[u] <= ends_ns[u]
-                and confidence[u] <= confidence_high[u]
-            )
-    for n in range(moved.shape[0]):
-        i = moved[n]
-        u = underlying[i]
-        if not stands[u] or left[u] or not covered[i] or settled[i] != 0:
-            continue
-        ratio = (forward[i] if kind[i] == OPTION else mark_price[i]) / index_price[i]
-        inside = ratio_range[0, i] <= ratio <= ratio_range[1, i]
-        if kind[i] == OPTION:
-            inside &= vol_range[0, i] <= implied_vol[i] <= vol_range[1, i]
-            inside &= rate_range[0, i] <= rate[i] <= rate_range[1, i]
-        left[u] |= not inside
+def _of(boundaries: Boundaries, chosen: Int64Array) -> Boundaries:
+    return Boundaries(
+        boundaries.below_of[chosen], boundaries.below[chosen], boundaries.above_of[chosen], boundaries.above[chosen]
+    )

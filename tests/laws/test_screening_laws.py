@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from flows.intake.decode import Stream, decode_lines
@@ -30,11 +31,14 @@ from flows.risk.book import Book
 from flows.risk.evaluation import evaluate
 from flows.risk.step import Risk
 from flows.screening import boxes
-from flows.screening.boxes import LEVELS, BoxScreen
-from flows.screening.health import LevelTables, Terms, keeps_its_tier
-from flows.screening.needs import write_needs
+from flows.screening.boxes import BoxScreen
+from flows.screening.portfolio_bounds import PortfolioBounds
+from flows.screening.ranges import Ranges
+from flows.screening.standard_bounds import StandardBounds
+from flows.screening.standing import SLOTS, WIDTHS
 from schemas.events import Event
 from schemas.ledger import Genesis, decode_frame
+from schemas.results import Tier
 from tests.builders import (
     DAY_NS,
     SECOND_NS,
@@ -150,38 +154,41 @@ def _world(seed: int) -> _World:
     return _World(risk, screen, risk.instant)
 
 
-def _between(low: Float64Array, high: Float64Array, share: Float64Array) -> Float64Array:
-    return np.clip(low + share * (high - low), low, high)
+def _between(ends: Float64Array, share: Float64Array) -> Float64Array:
+    low, high = ends
+    at: Float64Array = np.clip(low + share * (high - low), low, high)
+    return at
 
 
-def _moved(world: _World, k: int, rng: np.random.Generator, *, corner: bool) -> Instant:
-    """Return the market at a point that lies in every standing box of a level."""
-    market, level, instant = world.risk.market, world.screen._levels[k], world.instant
+def _moved(world: _World, slot: int, rng: np.random.Generator, *, corner: bool) -> Instant:
+    """Return the market at a point that lies in every standing box of a slot."""
+    market, standing, instant = world.risk.market, world.screen._standing, world.instant
+    assert standing is not None
+    ranges = standing.ranges[slot]
 
     def share(size: int) -> Float64Array:
         return rng.integers(0, 2, size).astype(np.float64) if corner else rng.random(size)
 
     columns = copy.deepcopy(market.columns)
     columns._expose()
-    tables = level.tables
     assets = columns.assets.price.shape[0]
-    stands = tables.asset_covered
-    asset_price = np.where(stands, _between(tables.price_low, tables.price_high, share(assets)), instant.asset_price)
-    haircut = np.where(stands, _between(tables.haircut_low, tables.haircut_high, share(assets)), instant.haircut)
-    for u in np.flatnonzero(level.stands):
+    stands = ranges.asset_known
+    asset_price = np.where(stands, _between(ranges.price, share(assets)), instant.asset_price)
+    haircut = np.where(stands, _between(ranges.haircut, share(assets)), instant.haircut)
+    for u in np.flatnonzero(standing.stands[slot]):
         members = np.flatnonzero(columns.underlying == u)
-        spot = float(_between(level.spot[:1, u], level.spot[1:, u], share(1))[0])
+        spot = float(_between(ranges.spot[:, [u]], share(1))[0])
         columns.spot[u] = spot
-        columns.confidence[u] = level.confidence_high[u] * share(1)[0]
-        ratio = _between(level.ratio[0, members], level.ratio[1, members], share(members.shape[0]))
+        columns.confidence[u] = _between(ranges.confidence[:, [u]], share(1))[0]
+        ratio = _between(ranges.ratio[:, members], share(members.shape[0]))
         option = columns.kind[members] == OPTION
         columns.reals[FORWARD_RATIO, members[option]] = ratio[option]
         columns.codes[FORWARD_STATE, members[option]] = FRESH
         linear = ~option & (columns.kind[members] != SPOT)
         columns.reals[VENUE_MARK, members[linear]] = ratio[linear] * spot
-        for place, of in ((IMPLIED_VOL, level.vol), (RATE, level.rate)):
-            columns.reals[place, members] = _between(of[0, members], of[1, members], share(members.shape[0]))
-        begin_ns, end_ns = int(columns.priced_at_ns[u]), int(level.ends_ns[u])
+        for place, of in ((IMPLIED_VOL, ranges.vol), (RATE, ranges.rate)):
+            columns.reals[place, members] = _between(of[:, members], share(members.shape[0]))
+        begin_ns, end_ns = int(columns.priced_at_ns[u]), int(standing._until_ns[slot, members].min())
         price(
             members, begin_ns + int((end_ns - begin_ns) * share(1)[0]), 0.1, columns.reals, columns.codes,
             columns.greeks, columns.expiry_ns, columns.underlying, columns.settlement_asset, columns.spot,
@@ -199,18 +206,21 @@ def _moved(world: _World, k: int, rng: np.random.Generator, *, corner: bool) -> 
     )
 
 
+def _residents(world: _World, slot: int) -> npt.NDArray[np.int64]:
+    return np.sort(world.screen.residents.of(slot).astype(np.int64))
+
+
 def _changed(world: _World, seed: int, *, points: int = 12) -> list[tuple[int, int]]:
-    """Return (row, level) of the residents who changed their tier at some point within their boxes."""
+    """Return (row, slot) of the residents who changed their tier at some point within their boxes."""
     rng = np.random.default_rng(seed)
     book, found = world.risk.book, []
-    customers = book.customer_rows
-    for k in range(LEVELS):
-        residents = customers[world.screen.level[customers] == k]
+    for slot in range(SLOTS):
+        residents = _residents(world, slot)
         for point in range(points if residents.shape[0] else 0):
-            instant = _moved(world, k, rng, corner=point % 3 != 2)
+            instant = _moved(world, slot, rng, corner=point % 3 != 2)
             seen = evaluate(book, instant, residents, world.risk.models)
             now = tiers(seen.equity, seen.initial_margin, seen.maintenance_margin, instant.ladder)
-            found += [(int(row), k) for row in residents[now != book.tier[residents]]]
+            found += [(int(row), slot) for row in residents[now != book.tier[residents]]]
     return found
 
 
@@ -226,21 +236,16 @@ def test_residents_keep_their_tier_wherever_the_market_stands(worlds: list[_Worl
 
 
 def test_the_boxes_are_of_use(worlds: list[_World]) -> None:
-    """A screen in which everyone is hot misses nothing either: people live at every level, and in every mild tier."""
-    levels = np.concatenate([w.screen.level[w.risk.book.customer_rows] for w in worlds])
-    resting = np.concatenate([w.risk.book.tier[w.risk.book.customer_rows] for w in worlds])[levels >= 0]
+    """A screen in which everyone is hot misses nothing either: people live at most widths, in every tier."""
+    slots = np.concatenate([w.screen.residents.slot[w.risk.book.customer_rows] for w in worlds])
+    resting = np.concatenate([w.risk.book.tier[w.risk.book.customer_rows] for w in worlds])[slots < SLOTS]
 
-    assert set(range(LEVELS)) <= set(levels.tolist())
-    assert {0, 1, 2} == set(resting.tolist())
-    hot_for_no_reason = sum(
-        int(((w.screen.level[rows] < 0) & (w.risk.book.tier[rows] < 3)).sum())
-        for w in worlds
-        for rows in [w.risk.book.customer_rows]
-    )
-    assert hot_for_no_reason < 0.2 * levels.shape[0]
+    assert set(range(4, WIDTHS)) <= set((slots // 2).tolist())
+    assert {int(tier) for tier in Tier} == set(resting.tolist())
+    assert (slots == SLOTS).sum() < 0.2 * slots.shape[0]
 
 
-@pytest.mark.parametrize("left_out", ["haircut", "asset price", "confidence", "spot", "needs", "joint"])
+@pytest.mark.parametrize("left_out", ["haircut", "asset price", "confidence", "spot", "vol", "time", "joint"])
 def test_bounds_that_leave_something_out_are_found_out(left_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: people are placed by a bound with one range or term missing; the attack finds one who changes."""
     _leave_out(left_out, monkeypatch)
@@ -249,26 +254,26 @@ def test_bounds_that_leave_something_out_are_found_out(left_out: str, monkeypatc
 
 
 def _leave_out(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeps, needs = keeps_its_tier, write_needs
+    fields = {"haircut": "haircut", "asset price": "price", "confidence": "confidence", "spot": "spot", "vol": "vol",
+              "time": "time"}  # fmt: skip
 
-    def blind(tables: LevelTables, terms: Terms, *rest: Any, **named: Any) -> Any:
-        if what == "haircut":
-            tables = replace(tables, haircut_high=tables.haircut_low)
-        elif what == "asset price":
-            tables = replace(tables, price_low=tables.price_high)
-        elif what == "needs":
-            tables = replace(tables, needs_high=tables.needs_low)
-        elif what == "joint":
-            terms = replace(terms, offset_share=np.minimum(terms.offset_share + 0.2, 1.0))
-        elif what == "spot":
-            lines = tables.lines.copy()
-            half = lines.shape[1] // 2
-            lines[:, :half] = lines[:, half:] = 0.5 * (lines[:, :half] + lines[:, half:])
-            tables = replace(tables, lines=lines)
-        return keeps(tables, terms, *rest, **named)
+    def narrowed(ranges: Ranges) -> Ranges:
+        if what not in fields:
+            return ranges
+        low, high = getattr(ranges, fields[what])
+        middle = 0.5 * (low + high)
+        return replace(ranges, **{fields[what]: np.array([middle, middle])})
 
-    def sure(**named: Any) -> None:
-        needs(**(named | {"confidence": 0.0} if what == "confidence" else named))
+    for kind in (PortfolioBounds, StandardBounds):
+        write, slack = kind.write, kind.slack
 
-    monkeypatch.setattr("flows.screening.boxes.keeps_its_tier", blind)
-    monkeypatch.setattr("flows.screening.boxes.write_needs", sure)
+        def blind_write(self: Any, ranges: Ranges, *rest: Any, write: Any = write) -> Any:
+            return write(self, narrowed(ranges), *rest)
+
+        def blind_slack(self: Any, ranges: Ranges, *rest: Any, slack: Any = slack) -> Any:
+            if what == "joint" and isinstance(self, PortfolioBounds):
+                self._offset_share = np.minimum(self._offset_share, 0.3) + 0.3
+            return slack(self, narrowed(ranges), *rest)
+
+        monkeypatch.setattr(kind, "write", blind_write)
+        monkeypatch.setattr(kind, "slack", blind_slack)

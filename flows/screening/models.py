@@ -1,0 +1,24 @@
+"""Which margin models have bounds of health, by name.
+
+A model of another package may bring its own: an attribute ``open_bounds``, as ``OpensBounds`` describes it. Accounts of
+a model without any are looked at always.
+"""
+
+from collections.abc import Mapping
+from typing import Final, cast
+
+from flows.margin.model import MarginModel
+from flows.screening.portfolio_bounds import open_bounds as open_portfolio
+from flows.screening.ranges import OpensBounds
+from flows.screening.standard_bounds import open_bounds as open_standard
+
+OURS: Final[Mapping[str, OpensBounds]] = {
+    "tidegate-portfolio": open_portfolio,
+    "tidegate-standard": open_standard,
+}
+
+
+def bounds_of(model: MarginModel) -> OpensBounds | None:
+    """Return what opens a model's bounds, None where it has none."""
+    brought = getattr(model, "open_bounds", None)
+    return cast(OpensBounds, brought) if brought is not None else OURS.get(model.name)
