@@ -1,6 +1,6 @@
 """Bounds of ``tidegate-portfolio``: what an account's health is at least, and at most, over a box.
 
-A boundary is ``equity = multiple × margin``; k is multiple × the margin's factor. Terms as in ``equity_bounds``.
+A boundary is ``equity = multiple × margin``; k is multiple × the margin's factor. Terms as in ``unit_sums``.
 
 1. With a long taking ``low`` and a short taking ``high`` of ``flows.screening.bounds``, the sum of an account's lines
    of a pair is a line below what its positions are worth at the mark (M) and in each scenario (W_s); the other way
@@ -48,8 +48,16 @@ from flows.market.instant import Instant
 from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, SPOT
 from flows.screening.bounds import InstrumentBox, Shocks, instrument_bounds
-from flows.screening.equity_bounds import LEAST, ROUNDING, Pairs, equity_line, other_balance
 from flows.screening.ranges import HIGH, INITIAL, LOW, NO_BOUNDARY, Accounts, Boundaries, Ranges
+from flows.screening.unit_sums import (
+    LEAST,
+    ROUNDING,
+    Pairs,
+    equity_line,
+    known_balances,
+    narrow_balances,
+    other_balances,
+)
 from schemas.parameters import PortfolioParameters
 
 Float64Array = npt.NDArray[np.float64]
@@ -228,23 +236,23 @@ def _slack(
     width = 2 * half
     lanes = np.uint64(LANES)
     pairs, underlyings, offsets = pair_underlying.shape[0], offset_group.shape[0], offset_share.shape[0]
-    assets = min(asset_unit.shape[0], cash.shape[1])
     # An account's sums by pair and side; the chain of its positions in a pair.
     sums = np.empty((2, pairs * width))
-    held, held_by = np.empty(pairs, np.uint64), np.full(pairs, -1)
+    held, held_by = np.empty(pairs, np.int64), np.full(pairs, -1)
     first_of, last_of = np.empty(pairs, np.uint64), np.empty(pairs, np.uint64)
     next_of = np.empty(count[rows].max() if rows.shape[0] else 0, np.uint64)
     parts, gross, met_by = np.empty(underlyings * width), np.empty(underlyings), np.full(underlyings, -1)
     met = np.empty(underlyings, np.int64)
     joint, joined_by = np.empty(offsets * half), np.full(offsets, -1)
-    slope, settles = np.empty(asset_unit.shape[0]), np.empty(asset_unit.shape[0], np.bool_)
+    assets = asset_unit.shape[0]
+    units, slope, settles = np.empty(assets), np.empty(assets), np.empty(assets, np.bool_)
     last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
         fetch_positions(offset, instrument, lots, rows[min(n + AHEAD, last)])
         row = np.uint64(rows[n])
         start, positions = np.uint64(offset[row]), np.uint64(count[row])
         having = order_count[row] if order_count.shape[0] else 0
-        covered, groups = True, 0
+        covered, groups = known_balances(cash, rows[n], asset_unit, asset_known, units), 0
         # Each pair's positions become a chain: its sums stay in registers while others' follow.
         q = np.uint64(0)
         while q < positions:
@@ -262,6 +270,9 @@ def _slack(
                 next_of[last_of[pair]] = q
             last_of[pair] = q
             q += np.uint64(1)
+        if isolated[row] and positions > 0:
+            # Before open orders: what they may settle in is not held.
+            narrow_balances(held, groups, pair_asset, units)
         for o in range(order_offset[row] if having else 0, order_offset[row] + having if having else 0):
             found = pair_of[order_instrument[o]]
             covered &= found >= 0
@@ -271,8 +282,6 @@ def _slack(
                 held[groups] = pair
                 groups += 1
                 first_of[pair] = _NONE
-        for j in range(assets):
-            covered &= cash[row, j] == 0 or asset_known[j]
         for k in range(groups):
             covered &= asset_known[pair_asset[held[k]]]
         if not covered:
@@ -314,7 +323,7 @@ def _slack(
                     order_instrument, buys, sells, side, mine,
                 )  # fmt: skip
             # Equity's line in each asset, and what is of no underlying.
-            rest, others, doubt, size_of_all, one = 0.0, 0.0, 0.0, 0.0, np.int64(-1)
+            rest, doubt, size_of_all, one = 0.0, 0.0, 0.0, np.int64(-1)
             several = False
             settles[:] = False
             for k in range(groups):
@@ -324,19 +333,12 @@ def _slack(
                 if one >= 0 and one != a:
                     several = True
                 one = a
-            narrow = bool(isolated[row] and positions > 0)
+            others = other_balances(units, settles, price, haircut, upward)
             for j in range(assets):
-                units = cash[row, j] * asset_unit[j]
-                size_of_all += abs(units) * price[HIGH, j]
-                if not settles[j] and units != 0.0:
-                    least, most = other_balance(
-                        units, price[LOW, j], price[HIGH, j], haircut[LOW, j], haircut[HIGH, j], narrow
-                    )
-                    others += most if upward else least
-            for j in range(settles.shape[0]):
+                size_of_all += abs(units[j]) * price[HIGH, j]
+            for j in range(assets):
                 if not settles[j]:
                     continue
-                units = cash[row, j] * asset_unit[j] if j < assets else 0.0
                 net_low = net_high = 0.0
                 middle, doubted = 1.0, 0.0
                 tied = False
@@ -349,8 +351,8 @@ def _slack(
                     doubted = 0.5 * (unit_high[pair] - unit_low[pair])
                     least, most = np.inf, -np.inf
                     for end in range(2):
-                        top = np.int64(pair) * width + (end + 1) * half
-                        coins = units * spot[end, pair_underlying[pair]] if tied else 0.0
+                        top = pair * width + (end + 1) * half
+                        coins = units[j] * spot[end, pair_underlying[pair]] if tied else 0.0
                         mark, beyond = mine[top - _MARK], mine[top - _OTHER_MARK]
                         least = min(least, coins + (beyond if upward else mark))
                         most = max(most, coins + (mark if upward else beyond))
@@ -358,12 +360,12 @@ def _slack(
                     net_low += least
                     net_high += most
                     if several:
-                        doubt += doubted * factor * _widest(mine, np.int64(pair) * width, half, weight, is_scenario)
+                        doubt += doubted * factor * _widest(mine, pair * width, half, weight, is_scenario)
                 if not tied:
-                    net_low += units
-                    net_high += units
+                    net_low += units[j]
+                    net_high += units[j]
                 intercept, slope[j] = equity_line(net_low, net_high, haircut[LOW, j], haircut[HIGH, j], upward)
-                rest += middle * (intercept + (0.0 if tied else slope[j] * units))
+                rest += middle * (intercept + (0.0 if tied else slope[j] * units[j]))
                 doubt += doubted * max(abs(net_low), abs(net_high)) if several else 0.0
             # By underlying: in each scenario, at either end of the spot.
             meeting = 0
@@ -372,7 +374,7 @@ def _slack(
                 pair = held[k]
                 u, a = pair_underlying[pair], pair_asset[pair]
                 middle = 0.5 * (unit_low[pair] + unit_high[pair])
-                coins = cash[row, a] * asset_unit[a] if pair_tied[pair] and a < assets else 0.0
+                coins = units[a] if pair_tied[pair] else 0.0
                 is_first = met_by[u] != 2 * n + side
                 if is_first:
                     met_by[u] = 2 * n + side
@@ -381,7 +383,7 @@ def _slack(
                     gross[u] = 0.0
                 scaled, straight = middle * factor, middle * slope[a]
                 for end in range(2):
-                    begin = np.int64(pair) * width + end * half
+                    begin = pair * width + end * half
                     top = begin + half
                     # What of lines at the mark counts with a factor below zero is taken from the other side.
                     mark, beyond = mine[top - _MARK], mine[top - _OTHER_MARK]
@@ -396,7 +398,7 @@ def _slack(
                         put(part if is_first else plus(part, parts, place + block), parts, place + block)
                         block += lanes
                     needs += factor * need
-                base = np.int64(pair) * width
+                base = pair * width
                 gross[u] += -mine[base + half - _NOTIONAL] if upward else mine[base + width - _NOTIONAL]
             total = rest
             for k in range(meeting):
@@ -433,7 +435,7 @@ def _slack(
                 pair = held[0]
                 relative = (unit_high[pair] - unit_low[pair]) / (unit_high[pair] + unit_low[pair])
                 doubt = relative * (abs(total) + needs)
-            total += others
+            total += -others if upward else others
             outward = doubt + ROUNDING * size_of_all + LEAST
             out[n, side] = -(total + outward) if upward else total - outward
 

@@ -1,6 +1,6 @@
 """Bounds of ``tidegate-standard``: what an account's health is at least, and at most, over a box.
 
-A boundary is ``equity = multiple × margin``. Terms as in ``equity_bounds``.
+A boundary is ``equity = multiple × margin``. Terms as in ``unit_sums``.
 
 1. Nothing offsets anything: margin is a sum over positions of lots × what a lot of that side needs, and that is at most
    the greatest over the box, and at least the least.
@@ -28,8 +28,16 @@ from flows.market.instant import Instant
 from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, SPOT
 from flows.screening.bounds import InstrumentBox, Shocks, instrument_bounds
-from flows.screening.equity_bounds import LEAST, ROUNDING, Pairs, equity_line, other_balance
 from flows.screening.ranges import HIGH, INITIAL, LOW, NO_BOUNDARY, Accounts, Boundaries, Ranges
+from flows.screening.unit_sums import (
+    LEAST,
+    ROUNDING,
+    Pairs,
+    equity_line,
+    known_balances,
+    narrow_balances,
+    other_balances,
+)
 from schemas.parameters import StandardParameters
 
 Float64Array = npt.NDArray[np.float64]
@@ -231,12 +239,12 @@ def _slack(
     out: Float64Array,
 ) -> None:
     pairs, underlyings = pair_underlying.shape[0], inverse_depth.shape[0]
-    assets = min(asset_unit.shape[0], cash.shape[1])
+    assets = asset_unit.shape[0]
     sums = np.empty((pairs, _LANES))
     held, held_by = np.empty(pairs, np.int64), np.full(pairs, -1)
     gross, met, met_by = np.empty((underlyings, 1)), np.empty(underlyings, np.int64), np.full(underlyings, -1)
     lines = np.empty((underlyings, 2))
-    settles = np.empty(asset_unit.shape[0], np.bool_)
+    units, settles, needs = np.empty(assets), np.empty(assets, np.bool_), np.empty(4)
     sizes_count = inverse_depth.any()
     last = rows.shape[0] - 1
     for n in range(rows.shape[0]):
@@ -244,9 +252,9 @@ def _slack(
         row = rows[n]
         start, end_of_positions = offset[row], offset[row] + count[row]
         having = order_count[row] if order_count.shape[0] else 0
-        covered, groups, meeting = True, 0, 0
+        covered, groups, meeting = known_balances(cash, row, asset_unit, asset_known, units), 0, 0
         # Needs of everything, initial and maintenance, at most and at least; what open orders add to the former.
-        needs = np.zeros(4)
+        needs[:] = 0.0
         more_most = more_least = 0.0
         p = np.uint64(start)
         stop = np.uint64(end_of_positions)
@@ -286,10 +294,11 @@ def _slack(
                 met_by[u] = n
                 met[meeting] = u
                 meeting += 1
-                gross[u] = 0.0
             for lane in range(4):
                 needs[lane] += sums[held[k], _INITIAL_MOST + lane]
             covered &= asset_known[pair_asset[held[k]]]
+        if isolated[row] and groups > 0:
+            narrow_balances(held, groups, pair_asset, units)
         if having:
             at = start
             for o in range(order_offset[row], order_offset[row] + having):
@@ -307,8 +316,6 @@ def _slack(
                         more_most += worst
                     else:
                         more_least += worst
-        for j in range(assets):
-            covered &= cash[row, j] == 0 or asset_known[j]
         if not covered:
             out[n] = -np.inf
             continue
@@ -330,25 +337,19 @@ def _slack(
                     upward, gross, inverse_depth, concentration_rate,
                     concentration_cap,
                 )  # fmt: skip
-            total = size_of_all = doubt = 0.0
+            size_of_all = doubt = 0.0
             settles[:] = False
             for k in range(groups):
                 settles[pair_asset[held[k]]] = True
-            narrow = isolated[row] and end_of_positions > start
+            others = other_balances(units, settles, price, haircut, upward)
+            total = -others if upward else others
             for j in range(assets):
-                units = cash[row, j] * asset_unit[j]
-                size_of_all += abs(units) * price[HIGH, j]
-                if not settles[j] and units != 0.0:
-                    least, most = other_balance(
-                        units, price[LOW, j], price[HIGH, j], haircut[LOW, j], haircut[HIGH, j], narrow
-                    )
-                    total += most if upward else least
+                size_of_all += abs(units[j]) * price[HIGH, j]
             for k in range(meeting):
                 lines[met[k]] = 0.0
-            for j in range(settles.shape[0]):
+            for j in range(assets):
                 if not settles[j]:
                     continue
-                units = cash[row, j] * asset_unit[j] if j < assets else 0.0
                 net_low = net_high = 0.0
                 tied = False
                 middle, doubted = 1.0, 0.0
@@ -361,17 +362,17 @@ def _slack(
                     doubted = 0.5 * (unit_high[pair] - unit_low[pair])
                     least, most = np.inf, -np.inf
                     for end in range(2):
-                        coins = units * spot[end, pair_underlying[pair]] if tied else 0.0
+                        coins = units[j] * spot[end, pair_underlying[pair]] if tied else 0.0
                         least = min(least, coins + sums[pair, _LEAST_WORTH + end])
                         most = max(most, coins + sums[pair, _MOST_WORTH + end])
                         size_of_all += abs(sums[pair, _LEAST_WORTH + end]) * middle
                     net_low += least
                     net_high += most
                 if not tied:
-                    net_low += units
-                    net_high += units
+                    net_low += units[j]
+                    net_high += units[j]
                 intercept, slope = equity_line(net_low, net_high, haircut[LOW, j], haircut[HIGH, j], upward)
-                total += middle * (intercept + (0.0 if tied else slope * units))
+                total += middle * (intercept + (0.0 if tied else slope * units[j]))
                 doubt += doubted * max(abs(net_low), abs(net_high))
                 for k in range(groups):
                     pair = held[k]
@@ -379,7 +380,7 @@ def _slack(
                         continue
                     u = pair_underlying[pair]
                     for end in range(2):
-                        coins = units * spot[end, u] if tied else 0.0
+                        coins = units[j] * spot[end, u] if tied else 0.0
                         worth = sums[pair, (_MOST_WORTH if upward else _LEAST_WORTH) + end]
                         lines[u, end] += middle * slope * (coins + worth)
             for k in range(meeting):

@@ -35,7 +35,7 @@ Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
 # Rounding of the engine's own sums, relative to what is added up, and in the numeraire.
-ROUNDING: Final = 1e-12
+ROUNDING: Final = 1e-10
 LEAST: Final = 1e-6
 
 
@@ -144,6 +144,25 @@ def other_balances(
     return total
 
 
+@njit(forceinline=True, error_model="numpy")
+def equity_line(
+    net_low: float,
+    net_high: float,
+    haircut_low: float,
+    haircut_high: float,
+    upward: bool,  # noqa: FBT001 - a kernel
+) -> tuple[float, float]:
+    """Return (a, b): equity of a net between two ends is at least ``a + b net``, or upward, at most."""
+    if upward:
+        return 0.0, 1.0 - haircut_low if net_low + net_high > 0.0 else 1.0
+    if net_low >= 0.0:
+        return 0.0, 1.0 - haircut_high
+    if net_high <= 0.0:
+        return 0.0, 1.0
+    slope = ((1.0 - haircut_high) * net_high - net_low) / (net_high - net_low)
+    return net_low - slope * net_low, slope
+
+
 @njit(error_model="numpy")
 def equity_lines(
     held: Int64Array,
@@ -184,17 +203,8 @@ def equity_lines(
     for j in range(settles.shape[0]):
         if not settles[j]:
             continue
-        least, most = intercept[j], slope[j]
-        intercept[j] = 0.0
-        if upward:
-            slope[j] = 1.0 - haircut[LOW, j] if least + most < 0.0 else 1.0
-        elif least >= 0.0:
-            slope[j] = 1.0 - haircut[HIGH, j]
-        elif most <= 0.0:
-            slope[j] = 1.0
-        else:
-            slope[j] = ((1.0 - haircut[HIGH, j]) * most - least) / (most - least)
-            intercept[j] = least - slope[j] * least
+        least, most = (-slope[j], -intercept[j]) if upward else (intercept[j], slope[j])
+        intercept[j], slope[j] = equity_line(least, most, haircut[LOW, j], haircut[HIGH, j], upward)
 
 
 @njit(error_model="numpy")
