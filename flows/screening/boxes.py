@@ -17,7 +17,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from flows.margin.model import PositionColumns
 from flows.market.columns import InstrumentColumns
 from flows.market.instant import Instant
 from flows.risk.evaluation import Evaluation
@@ -66,7 +65,8 @@ class BoxScreen:
         self._openers = [bounds_of(sight.models[name]) for name in sight.book.models]
         self.residents = Residents(SLOTS)
         self.slack: Float64Array = np.zeros((0, 2))
-        self._standing: Standing | None = None
+        self._standing = Standing(self._market.columns, 0)
+        self._begun = False
         self._family: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._bounds: list[dict[int, HealthBounds]] = []
         self._unwritten: BoolArray = np.zeros((SLOTS, len(self._openers), 0), np.bool_)
@@ -89,17 +89,16 @@ class BoxScreen:
         self._instant: Instant | None = None
         self._narrowest = 0
         self._placements = 0
-        self._violations = 0
 
     # -- the seam ------------------------------------------------------------------------------------------------
 
     def rows(self, instant: Instant, touched: Int64Array) -> Int64Array:
         """Return those touched, and the hot ones whose holdings moved, after all who can be were placed."""
-        self._placements = self._violations = 0
+        self._placements = 0
         self._tick += 1
         self._instant = instant
         self._touched = touched
-        if instant.everything_moved or self._standing is None:
+        if instant.everything_moved or not self._begun:
             self._begin_anew(instant)
             return self._book.customer_rows
         self._grow(instant)
@@ -129,10 +128,9 @@ class BoxScreen:
             cash=self._book.cash,
         )  # fmt: skip
         residents.put(fresh, hot)
-        many = fresh[residents.slot[fresh] == hot]
-        if many.shape[0] > self._slice():
+        if fresh.shape[0] > self._slice():
             # After a start or a change of rules nobody is placed: they wait for their turn.
-            self._wait(many)
+            self._wait(fresh)
             due = self._due(np.zeros(0, np.int64), np.zeros(0, np.int64))
             self._place(instant, due)
             return
@@ -156,7 +154,6 @@ class BoxScreen:
         return Work(
             placements=self._placements,
             hot_accounts=int(self.residents.counts[self.residents.hot]),
-            bound_violations=self._violations,
         )
 
     def violations(self, rows: Int64Array, evaluation: Evaluation) -> int:
@@ -173,7 +170,9 @@ class BoxScreen:
     # -- growth and change ---------------------------------------------------------------------------------------
 
     def _begin_anew(self, instant: Instant) -> None:
-        self._standing = None
+        self._begun = True
+        self._standing, self._bounds = Standing(self._market.columns, 0), []
+        self._value_decidable = instant.value_decidable
         self._grow(instant)
         self.residents.empty()
         self._waits[:] = False
@@ -195,14 +194,11 @@ class BoxScreen:
             self._reach = np.concatenate([self._reach, np.zeros(more)])
             self._tried_at = np.concatenate([self._tried_at, np.full(more, _NEVER_TRIED, np.int32)])
             self._waits = np.concatenate([self._waits, np.zeros(more, np.bool_)])
-        standing = self._standing
-        if standing is None or not standing.fits(columns, assets):
-            self._standing = Standing(columns, assets, standing)
+        if not self._standing.fits(columns, assets) or not self._bounds:
+            self._standing = Standing(columns, assets, self._standing)
             self._bounds = [{} for _ in range(SLOTS)]
             self._family = _families(columns)
             self._unwritten = np.ones((SLOTS, len(self._openers), columns.count), np.bool_)
-            if standing is None:
-                self._value_decidable = instant.value_decidable
             self._variance = _longer(self._variance, underlyings)
             self._spot = _longer(self._spot, underlyings)
             self._vol_variance = _longer(self._vol_variance, columns.count)
@@ -230,7 +226,6 @@ class BoxScreen:
     def _narrowest_worth_it(self) -> int:
         """Return the narrowest width whose boxes are worth building for the hot of some underlying."""
         standing = self._standing
-        assert standing is not None
         hot = self.residents.by_box[self.residents.hot, : self._variance.shape[0]]
         for width in range(WIDTHS):
             lasts = standing.lasts(2 * width, self._variance) - 1.0
@@ -243,7 +238,6 @@ class BoxScreen:
     def _loose(self, instant: Instant) -> Int64Array:
         """Tear down the boxes that were left; return who lived in them."""
         standing, residents = self._standing, self.residents
-        assert standing is not None, "boxes are made before an instant is looked at"
         now, before = instant.value_decidable, self._value_decidable
         suspect = np.ones(now.shape[0], np.bool_)
         suspect[: before.shape[0]] = before != now[: before.shape[0]]
@@ -271,17 +265,13 @@ class BoxScreen:
             return hot
         moved = np.zeros(len(self._market.columns.underlyings), np.bool_)
         moved[self._market.columns.underlying[instant.moved]] = True
-        if moved.all() and instant.moved.any():
-            underlyings = np.full(residents.held.shape[1], ~np.uint64(0))
-        else:
-            underlyings = bits(moved, residents.held.shape[1])
+        underlyings = bits(moved, residents.held.shape[1])
         assets = bits(instant.asset_moved, residents.owned.shape[1])
         return hot[(residents.held[hot] & underlyings).any(axis=1) | (residents.owned[hot] & assets).any(axis=1)]
 
     def _retire(self) -> None:
         """Let the residents of boxes that are nearly used up wait for a place in the twin, the least slack first."""
         standing, residents = self._standing, self.residents
-        assert standing is not None
         many = max(self._book.rows // _MANY, _MANY_MIN)
         for slot, underlying in standing.retire(residents.by_box[:SLOTS], many):
             only = np.zeros(len(standing.members), np.bool_)
@@ -331,13 +321,7 @@ class BoxScreen:
             & ~book.suspended[rows]
             & ((book.order_count[rows] == 0) | (book.tier[rows] >= int(Tier.LIQUIDATING)))
         )
-        positions = book.positions
-        accounts = Accounts(
-            book.cash,
-            PositionColumns(positions.offset, positions.count, positions.instrument, positions.lots),
-            book.isolated,
-            book.open_orders,
-        )
+        accounts = Accounts(book.cash, book.positions, book.isolated, book.open_orders)
         boundaries = boundaries_of(book, instant, rows)
         waiting = np.flatnonzero(may_rest)
         # Where to begin: where it lived, or from the top; and one up where that is likely to hold, or is not known.
@@ -389,7 +373,7 @@ class BoxScreen:
                 tried = ready[model_of[due[ready]] == model]
                 those = rows[due[tried]]
                 found = self._written(instant, slot, model, those).slack(
-                    self._ranges(slot), accounts, _of(boundaries, due[tried]), those
+                    self._standing.ranges[slot], accounts, _of(boundaries, due[tried]), those
                 )
                 slack[tried] = found
                 keeps = (found[:, 0] >= 0.0) & (found[:, 1] > 0.0)
@@ -402,7 +386,6 @@ class BoxScreen:
     def _of_twins(self, width: int, rows: Int64Array) -> list[tuple[int, Int64Array]]:
         """Return the slots of a width with places of those who are to go there: away from boxes that retire."""
         standing = self._standing
-        assert standing is not None
         usual = 2 * width + int(self._twin[width])
         other = usual ^ 1
         if not standing.retiring[usual].any():
@@ -417,11 +400,10 @@ class BoxScreen:
     def _ready(self, instant: Instant, slot: int, rows: Int64Array) -> BoolArray:
         """Build what rows need in a slot, where it is worth it; return which of them find all that they need."""
         standing, residents, columns = self._standing, self.residents, self._market.columns
-        assert standing is not None
         held, owned = residents.held[rows], residents.owned[rows]
         refused = np.zeros(len(standing.members), np.bool_)
         for asset in np.flatnonzero(flags(np.bitwise_or.reduce(owned, axis=0), instant.asset_price.shape[0])):
-            if not self._ranges(slot).asset_known[asset] and instant.asset_decidable[asset]:
+            if not self._standing.ranges[slot].asset_known[asset] and instant.asset_decidable[asset]:
                 standing.build_asset(slot, int(asset), instant)
                 self._unwritten[slot][:, columns.settlement_asset == asset] = True
         for u in np.flatnonzero(flags(np.bitwise_or.reduce(held, axis=0), len(standing.members))).tolist():
@@ -446,25 +428,19 @@ class BoxScreen:
     def _written(self, instant: Instant, slot: int, model: int, rows: Int64Array) -> HealthBounds:
         """Return a model's bounds of a slot, with the ranges of all that rows hold written."""
         standing = self._standing
-        assert standing is not None
         bounds = self._bounds[slot].get(model)
         if bounds is None:
             opener, name = self._openers[model], self._book.models[model]
             assert opener is not None, "only accounts of models with bounds are placed"
             bounds = self._bounds[slot][model] = opener(self._market.columns, self._market.parameters(name), instant)
-            self._unwritten[slot, model] = True
         held = np.bitwise_or.reduce(self.residents.held[rows], axis=0)
         for u in np.flatnonzero(flags(held, len(standing.members))).tolist():
             members = standing.members[u]
             members = members[self._unwritten[slot, model, members]]
             if members.shape[0]:
-                bounds.write(self._ranges(slot), members)
+                bounds.write(self._standing.ranges[slot], members)
                 self._unwritten[slot, model, members] = False
         return bounds
-
-    def _ranges(self, slot: int):  # type: ignore[no-untyped-def]
-        assert self._standing is not None
-        return self._standing.ranges[slot]
 
 
 class Boxes:

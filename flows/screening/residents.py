@@ -32,7 +32,7 @@ class Residents:
     slot : (N,), where a row is: a slot, ``hot``, or NOWHERE. hot : the number of the list of the hot.
     held, owned : (N, words), a bit for each underlying and each asset that a row depends on. families : (N,), a bit for
         each family of instruments.
-    by_box : (J + 1, U), how many live in a slot, or are hot, and hold an underlying.
+    counts : (J + 1,), how many rows each list has. by_box : (J + 1, U), how many of them hold an underlying.
     """
 
     def __init__(self, slots: int) -> None:
@@ -44,7 +44,7 @@ class Residents:
         self.by_box: Int64Array = np.zeros((slots + 1, 0), np.int64)
         self._place: Int32Array = np.zeros(0, np.int32)
         self._members: Int32Array = np.zeros((slots + 1, 0), np.int32)
-        self._count: Int64Array = np.zeros(slots + 1, np.int64)
+        self.counts: Int64Array = np.zeros(slots + 1, np.int64)
 
     def grow(self, rows: int, underlyings: int, assets: int) -> None:
         """Make room."""
@@ -54,7 +54,7 @@ class Residents:
             slot, place = np.full(room, NOWHERE, np.int16), np.zeros(room, np.int32)
             slot[:had], place[:had] = self.slot, self._place
             members = np.empty((self.hot + 1, room), np.int32)
-            for of, count in enumerate(self._count.tolist()):
+            for of, count in enumerate(self.counts.tolist()):
                 members[of, :count] = self._members[of, :count]
             families = np.zeros(room, np.uint64)
             families[:had] = self.families
@@ -70,21 +70,16 @@ class Residents:
     def empty(self) -> None:
         """Let nobody live anywhere."""
         self.slot[:] = NOWHERE
-        self._count[:] = 0
+        self.counts[:] = 0
         self.by_box[:] = 0
 
     def of(self, slot: int) -> Int32Array:
         """Return the rows of a slot, in no order; a view."""
-        return self._members[slot, : self._count[slot]]
-
-    @property
-    def counts(self) -> Int64Array:
-        """(J + 1,), how many rows each list has."""
-        return self._count
+        return self._members[slot, : self.counts[slot]]
 
     def put(self, rows: Int64Array, slot: int) -> None:
         """Move rows, from wherever they are, to a list or NOWHERE."""
-        _put(rows, slot, self.slot, self._place, self._members, self._count, self.held, self.by_box)
+        _put(rows, slot, self.slot, self._place, self._members, self.counts, self.held, self.by_box)
 
     def describe(
         self,
