@@ -28,7 +28,7 @@ neither convex nor monotone where that product is:
    in the spot. A price is homogeneous in forward and strike, so it is the price on spot × multiple at the strike over
    the ratio, over the multiple: a call rises with the ratio and a put falls, as above.
 
-Rounding is outward by ``_OUTWARD`` of the forward, the strike and what is discounted: some thousand times the kernels'
+Rounding is outward by ``OUTWARD`` of the forward, the strike and what is discounted: some thousand times the kernels'
 own error.
 """
 
@@ -43,7 +43,8 @@ from flows.market.columns import InstrumentColumns
 from flows.pricing.black76 import undiscounted_greeks, undiscounted_price
 from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, SPOT
-from flows.pricing.polynomials import exp, power
+from flows.pricing.polynomials import power
+from flows.screening.lines import OUTWARD, discounts
 from flows.screening.ranges import HIGH, LOW, Ranges
 
 Float64Array = npt.NDArray[np.float64]
@@ -53,7 +54,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 _DAYS: Final = 365.0
 _REFERENCE_DAYS: Final = 30.0
-_OUTWARD: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +196,8 @@ def _lines(
         in_coins = inverse[i] != 0
         if kind[i] != OPTION and in_coins:
             for s in range(slots):
-                least = -quantity[i] / (ratio_low[i] * spot_multiple[s]) * (1.0 + _OUTWARD)
-                greatest = -quantity[i] / (ratio_high[i] * spot_multiple[s]) * (1.0 - _OUTWARD)
+                least = -quantity[i] / (ratio_low[i] * spot_multiple[s]) * (1.0 + OUTWARD)
+                greatest = -quantity[i] / (ratio_high[i] * spot_multiple[s]) * (1.0 - OUTWARD)
                 low[s] = low[half + s] = least
                 high[s] = high[half + s] = greatest
             continue
@@ -205,10 +205,10 @@ def _lines(
             least, greatest = quantity[i] * ratio_low[i], quantity[i] * ratio_high[i]
             for s in range(slots):
                 m = spot_multiple[s]
-                low[s] = least * spot_low * m * (1.0 - _OUTWARD)
-                low[half + s] = least * spot_high * m * (1.0 - _OUTWARD)
-                high[s] = greatest * spot_low * m * (1.0 + _OUTWARD)
-                high[half + s] = greatest * spot_high * m * (1.0 + _OUTWARD)
+                low[s] = least * spot_low * m * (1.0 - OUTWARD)
+                low[half + s] = least * spot_high * m * (1.0 - OUTWARD)
+                high[s] = greatest * spot_low * m * (1.0 + OUTWARD)
+                high[half + s] = greatest * spot_high * m * (1.0 + OUTWARD)
             continue
         is_call = call[i] != 0
         k = strike[i]
@@ -221,7 +221,7 @@ def _lines(
         )
         discount_low, discount_high = 1.0, 1.0
         if not in_coins:
-            discount_low, discount_high = _discounts(rate_low[i], rate_high[i], time_low[i], time_high[i])
+            discount_low, discount_high = discounts(rate_low[i], rate_high[i], time_low[i], time_high[i])
         for s in range(slots):
             m = spot_multiple[s]
             multiple_low = multiple_high = 1.0
@@ -230,7 +230,7 @@ def _lines(
             elif vol_direction[s] < 0.0:
                 multiple_low = max(1.0 - vol_down * stretch_high, 0.0)
                 multiple_high = max(1.0 - vol_down * stretch_low, 0.0)
-            outward = _OUTWARD * (ratio_high[i] * spot_high * m + k)
+            outward = OUTWARD * (ratio_high[i] * spot_high * m + k)
             # By what a price is divided: an inverse option's coins are worth so much less than its forward.
             per_low, per_high = (cheap * m, dear * m) if in_coins else (1.0, 1.0)
 
@@ -260,15 +260,4 @@ def _stretches(
         for exponent in (power_short, power_long):
             g = power(_REFERENCE_DAYS / max(_REFERENCE_DAYS, days_min), exponent)
             least, greatest = min(least, g), max(greatest, g)
-    return least * (1.0 - _OUTWARD), greatest * (1.0 + _OUTWARD)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _discounts(rate_low: float, rate_high: float, time_low: float, time_high: float) -> tuple[float, float]:
-    """Return the least and greatest e^(-rate × time); the exponent is a product, whose extremes are at corners."""
-    least, greatest = np.inf, 0.0
-    for rate in (rate_low, rate_high):
-        for time in (time_low, time_high):
-            discount = exp(-rate * time)
-            least, greatest = min(least, discount), max(greatest, discount)
-    return least * (1.0 - _OUTWARD), greatest * (1.0 + _OUTWARD)
+    return least * (1.0 - OUTWARD), greatest * (1.0 + OUTWARD)

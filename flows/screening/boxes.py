@@ -373,7 +373,7 @@ class BoxScreen:
                 tried = ready[model_of[due[ready]] == model]
                 those = rows[due[tried]]
                 found = self._written(instant, slot, model, those).slack(
-                    self._standing.ranges[slot], accounts, _of(boundaries, due[tried]), those
+                    self._standing.ranges[slot], accounts, boundaries.of(due[tried]), those
                 )
                 slack[tried] = found
                 keeps = (found[:, 0] >= 0.0) & (found[:, 1] > 0.0)
@@ -478,9 +478,3 @@ def _longer(array: Float64Array, count: int) -> Float64Array:
     longer = np.zeros(count)
     longer[: array.shape[0]] = array
     return longer
-
-
-def _of(boundaries: Boundaries, chosen: Int64Array) -> Boundaries:
-    return Boundaries(
-        boundaries.below_of[chosen], boundaries.below[chosen], boundaries.above_of[chosen], boundaries.above[chosen]
-    )

@@ -20,10 +20,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from flows.margin.model import PositionColumns
 from flows.market.columns import InstrumentColumns
 from flows.market.instant import Instant
-from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import OPTION, SPOT
 from flows.screening.lines import (
     OUTWARD,
@@ -34,9 +32,7 @@ from flows.screening.lines import (
     short_option_need_above,
     short_option_need_below,
 )
-from flows.screening.open_order_bounds import with_open_orders
 from flows.screening.position_bounds import (
-    LANES,
     NEED,
     OF_MAINTENANCE,
     ROWS,
@@ -45,30 +41,21 @@ from flows.screening.position_bounds import (
     SQUARE,
     UPWARD,
     WORTH,
-    position_slack,
+    PositionBounds,
 )
-from flows.screening.ranges import HIGH, LOW, Accounts, Boundaries, Float64Array, Int8Array, Int64Array, Ranges
-from flows.screening.unit_sums import Pairs
+from flows.screening.ranges import HIGH, LOW, Float64Array, Int8Array, Int64Array, Ranges
 from schemas.parameters import DeribitStandardParameters
 
 
-class DeribitStandardBounds:
+class DeribitStandardBounds(PositionBounds):
     """Bounds over one set of ranges."""
 
     def __init__(self, columns: InstrumentColumns, parameters: DeribitStandardParameters, instant: Instant) -> None:
-        self._columns, self._parameters = columns, parameters
-        self._pairs = Pairs.among(columns)
-        self._table = aligned_rows(ROWS * columns.count, LANES)
-        self._known = np.zeros(columns.count, np.bool_)
-        self._unit = instant.asset_unit
+        super().__init__(columns, instant, np.ones(columns.count, np.bool_), grain=0.0, worth_max=np.inf)
+        self._parameters = parameters
 
-    def write(self, ranges: Ranges, members: Int64Array) -> None:
-        """Take the ranges of some instruments of one underlying anew."""
+    def _lay_out(self, ranges: Ranges, members: Int64Array) -> None:
         columns, parameters = self._columns, self._parameters
-        self._known[members] = ranges.known[members] & self._pairs.bounded[members]
-        members = members[self._known[members]]
-        if members.shape[0] == 0:
-            return
         u = int(columns.underlying[members[0]])
         rates = parameters.futures.get(columns.underlyings[u], parameters.default_futures)
         _lay_out(
@@ -77,16 +64,6 @@ class DeribitStandardBounds:
             np.array([rates.initial, rates.maintenance]), rates.slope_per_coin, parameters.option_initial,
             parameters.option_initial_min, parameters.option_maintenance, self._table,
         )  # fmt: skip
-
-    def slack(self, ranges: Ranges, accounts: Accounts, boundaries: Boundaries, rows: Int64Array) -> Float64Array:
-        """Return (n, 2), how far accounts stay from the boundaries below and above."""
-
-        def slack_of(margined: PositionColumns, between: Boundaries, chosen: Int64Array) -> Float64Array:
-            return position_slack(
-                self._table, self._known, self._pairs, ranges, accounts, self._unit, margined, between, chosen
-            )
-
-        return with_open_orders(slack_of, accounts, boundaries, rows)
 
 
 def open_bounds(columns: InstrumentColumns, parameters: Any, instant: Instant) -> DeribitStandardBounds:

@@ -18,16 +18,12 @@ from numba import njit
 
 from flows.margin.dydx import PPM
 from flows.margin.dydx_book import NOTIONAL_MAX, QUANTUMS
-from flows.margin.model import PositionColumns
 from flows.market.columns import InstrumentColumns
 from flows.market.instant import Instant
-from flows.pricing.grid import aligned_rows
 from flows.pricing.kinds import PERPETUAL, SPOT
 from flows.screening.lines import OUTWARD
-from flows.screening.open_order_bounds import with_open_orders
-from flows.screening.position_bounds import LANES, NEED, OF_MAINTENANCE, ROWS, SHORT, UPWARD, WORTH, position_slack
-from flows.screening.ranges import HIGH, LOW, Accounts, Boundaries, Float64Array, Int8Array, Int64Array, Ranges
-from flows.screening.unit_sums import Pairs
+from flows.screening.position_bounds import NEED, OF_MAINTENANCE, ROWS, SHORT, UPWARD, WORTH, PositionBounds
+from flows.screening.ranges import HIGH, LOW, Float64Array, Int8Array, Int64Array, Ranges
 from schemas.parameters import DydxParameters
 
 _GRAIN: Final = 3.0 / QUANTUMS
@@ -35,25 +31,16 @@ _GRAIN: Final = 3.0 / QUANTUMS
 _WORTH_MAX: Final = (1.0 - 1e-9) * NOTIONAL_MAX / QUANTUMS
 
 
-class DydxBounds:
+class DydxBounds(PositionBounds):
     """Bounds over one set of ranges."""
 
     def __init__(self, columns: InstrumentColumns, parameters: DydxParameters, instant: Instant) -> None:
-        self._columns, self._parameters = columns, parameters
-        self._pairs = Pairs.among(columns)
-        is_perpetual = (columns.kind == PERPETUAL) & (columns.inverse == 0)
-        self._bounded = self._pairs.bounded & (is_perpetual | (columns.kind == SPOT))
-        self._table = aligned_rows(ROWS * columns.count, LANES)
-        self._known = np.zeros(columns.count, np.bool_)
-        self._unit = instant.asset_unit
+        bounded = ((columns.kind == PERPETUAL) & (columns.inverse == 0)) | (columns.kind == SPOT)
+        super().__init__(columns, instant, bounded, grain=_GRAIN, worth_max=_WORTH_MAX)
+        self._parameters = parameters
 
-    def write(self, ranges: Ranges, members: Int64Array) -> None:
-        """Take the ranges of some instruments of one underlying anew."""
+    def _lay_out(self, ranges: Ranges, members: Int64Array) -> None:
         columns = self._columns
-        self._known[members] = ranges.known[members] & self._bounded[members]
-        members = members[self._known[members]]
-        if members.shape[0] == 0:
-            return
         u = int(columns.underlying[members[0]])
         tier = self._parameters.tier(columns.underlyings[u])
         initial = tier.initial_margin_ppm / PPM
@@ -61,17 +48,6 @@ class DydxBounds:
             members, columns.kind, columns.quantity, ranges.spot[:, u], ranges.ratio,
             np.array([initial, initial * (tier.maintenance_fraction_ppm / PPM)]), self._table,
         )  # fmt: skip
-
-    def slack(self, ranges: Ranges, accounts: Accounts, boundaries: Boundaries, rows: Int64Array) -> Float64Array:
-        """Return (n, 2), how far accounts stay from the boundaries below and above."""
-
-        def slack_of(margined: PositionColumns, between: Boundaries, chosen: Int64Array) -> Float64Array:
-            return position_slack(
-                self._table, self._known, self._pairs, ranges, accounts, self._unit, margined, between, chosen,
-                grain=_GRAIN, worth_max=_WORTH_MAX,
-            )  # fmt: skip
-
-        return with_open_orders(slack_of, accounts, boundaries, rows)
 
 
 def open_bounds(columns: InstrumentColumns, parameters: Any, instant: Instant) -> DydxBounds:

@@ -26,9 +26,7 @@ def with_open_orders(slack_of: SlackOf, accounts: Accounts, boundaries: Boundari
     having = np.flatnonzero((orders.count[rows] > 0) & of_initial.any(axis=1))
     if having.shape[0] == 0:
         return out
-    theirs = Boundaries(
-        boundaries.below_of[having], boundaries.below[having], boundaries.above_of[having], boundaries.above[having]
-    )
+    theirs = boundaries.of(having)
     for side in (BUYS, SELLS):
         book = filled(accounts.positions, orders, rows[having], side)
         found = slack_of(book, theirs, rows[having])

@@ -13,6 +13,10 @@ from numba import njit
 
 from flows.margin.fetching import AHEAD, fetch_positions
 from flows.margin.model import PositionColumns, UInt32Array
+from flows.market.columns import InstrumentColumns
+from flows.market.instant import Instant
+from flows.pricing.grid import aligned_rows
+from flows.screening.open_order_bounds import with_open_orders
 from flows.screening.ranges import (
     HIGH,
     LOW,
@@ -50,6 +54,48 @@ ROWS: Final = 8
 SHORT: Final = 4
 UPWARD: Final = 2
 OF_MAINTENANCE: Final = 1
+
+
+class PositionBounds:
+    """Bounds of such a model over one set of ranges; a model says how its rows are written.
+
+    Parameters
+    ----------
+    bounded : (K,), whether the model and lines hold for an instrument. grain, worth_max : as of ``position_slack``.
+    """
+
+    def __init__(
+        self, columns: InstrumentColumns, instant: Instant, bounded: BoolArray, *, grain: float, worth_max: float
+    ) -> None:
+        self._columns = columns
+        self._pairs = Pairs.among(columns)
+        self._bounded = self._pairs.bounded & bounded
+        self._grain, self._worth_max = grain, worth_max
+        self._table = aligned_rows(ROWS * columns.count, LANES)
+        self._known = np.zeros(columns.count, np.bool_)
+        self._unit = instant.asset_unit
+
+    def write(self, ranges: Ranges, members: Int64Array) -> None:
+        """Take the ranges of some instruments of one underlying anew."""
+        self._known[members] = ranges.known[members] & self._bounded[members]
+        members = members[self._known[members]]
+        if members.shape[0]:
+            self._lay_out(ranges, members)
+
+    def _lay_out(self, ranges: Ranges, members: Int64Array) -> None:
+        """Write the rows of members, of one underlying and at least one, all known."""
+        raise NotImplementedError
+
+    def slack(self, ranges: Ranges, accounts: Accounts, boundaries: Boundaries, rows: Int64Array) -> Float64Array:
+        """Return (n, 2), how far accounts stay from the boundaries below and above."""
+
+        def slack_of(margined: PositionColumns, between: Boundaries, chosen: Int64Array) -> Float64Array:
+            return position_slack(
+                self._table, self._known, self._pairs, ranges, accounts, self._unit, margined, between, chosen,
+                grain=self._grain, worth_max=self._worth_max,
+            )  # fmt: skip
+
+        return with_open_orders(slack_of, accounts, boundaries, rows)
 
 
 def position_slack(

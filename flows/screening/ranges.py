@@ -108,6 +108,10 @@ class Boundaries:
     above_of: Int8Array
     above: Float64Array
 
+    def of(self, chosen: Int64Array) -> "Boundaries":
+        """Return those of some of the accounts, by their places among the n."""
+        return Boundaries(self.below_of[chosen], self.below[chosen], self.above_of[chosen], self.above[chosen])
+
 
 class HealthBounds(Protocol):
     """Bounds of the accounts of one margin model, over one set of ranges, which change in place.
