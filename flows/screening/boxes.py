@@ -22,10 +22,11 @@ from flows.market.instant import Instant
 from flows.risk.evaluation import Evaluation
 from flows.screening.boundaries import boundaries_of, distance
 from flows.screening.models import bounds_of
+from flows.screening.observer import Residence
 from flows.screening.policy import Sight, Work, anything_moved
 from flows.screening.ranges import Accounts, Boundaries, HealthBounds
 from flows.screening.residents import NOWHERE, Residents, bits, flags
-from flows.screening.standing import SLOTS, WIDTHS, Standing
+from flows.screening.standing import SLOTS, WIDTHS, Standing, width_of
 from schemas.results import Tier
 
 Float64Array = npt.NDArray[np.float64]
@@ -49,6 +50,8 @@ _MANY_MIN: Final = 1_024
 _LEARNING: Final = 1.0 / 64.0
 _LEARNING_REFITS: Final = 1.0 / 16.0
 _NEVER_TRIED: Final = -1
+# Which of the slacks are told of residents.
+_QUANTILES: Final = (0.0, 0.01, 0.1, 0.5, 0.9)
 
 
 class BoxScreen:
@@ -65,6 +68,7 @@ class BoxScreen:
         self._openers = [bounds_of(sight.models[name]) for name in sight.book.models]
         self.residents = Residents(SLOTS)
         self.slack: Float64Array = np.zeros((0, 2))
+        self._observer = sight.observer
         self._standing = Standing(self._market.columns, 0)
         self._begun = False
         self._family: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
@@ -167,6 +171,28 @@ class BoxScreen:
         outside = (away < self.slack[rows[chosen]]).any(axis=1) | evaluation.undecidable[chosen]
         return int(outside.sum())
 
+    def residence(self) -> Residence:
+        """Return how many live at each width, why the others are hot, and what slack the former have."""
+        residents, book = self.residents, self._book
+        of_slots = residents.counts[:SLOTS].reshape(WIDTHS, 2).sum(axis=1)
+        hot = residents.of(residents.hot)
+        unbounded = np.array([opener is None for opener in self._openers], np.bool_)[book.model[hot]]
+        undecided = book.suspended[hot] & ~unbounded
+        waiting = self._waits[hot] & ~unbounded & ~undecided
+        reasons = (
+            ("of models without bounds", unbounded),
+            ("not decided", undecided),
+            ("waiting for a place", waiting),
+            ("near a boundary, or with what has no bound", ~(unbounded | undecided | waiting)),
+        )
+        rest = np.concatenate([residents.of(slot) for slot in range(SLOTS)])
+        quantiles = np.quantile(self.slack[rest].min(axis=1), _QUANTILES) if rest.shape[0] else np.zeros(0)
+        return Residence(
+            tuple((width_of(2 * width), int(count)) for width, count in enumerate(of_slots)),
+            tuple((reason, int(which.sum())) for reason, which in reasons if which.any()),
+            tuple(zip(_QUANTILES, quantiles.tolist(), strict=False)),
+        )
+
     # -- growth and change ---------------------------------------------------------------------------------------
 
     def _begin_anew(self, instant: Instant) -> None:
@@ -243,6 +269,9 @@ class BoxScreen:
         suspect[: before.shape[0]] = before != now[: before.shape[0]]
         self._value_decidable = now
         boxes, instruments, assets = standing.leave(instant, suspect)
+        if self._observer is not None:
+            for slot, u in np.argwhere(boxes).tolist():
+                self._observer.box_left(underlying=u, width=width_of(slot), slot=slot, time_ns=instant.time_ns)
         found = []
         for slot in np.flatnonzero(boxes.any(axis=1) | instruments.any(axis=1) | assets.any(axis=1)).tolist():
             if residents.counts[slot] == 0:
@@ -417,6 +446,11 @@ class BoxScreen:
                     refused[u] = True
                     continue
                 standing.build(slot, u)
+                if self._observer is not None:
+                    low, high = standing.ranges[slot].spot[:, u].tolist()
+                    self._observer.box_built(
+                        underlying=u, width=width_of(slot), slot=slot, low=low, high=high, time_ns=instant.time_ns
+                    )
             laid = standing.lay_bands(slot, u, float(self._variance[u]), self._vol_variance)
             if laid.shape[0]:
                 self._unwritten[slot][:, laid] = True

@@ -41,3 +41,16 @@ def test_boxes_publish_what_the_judge_publishes(day: str) -> None:
     assert screened.digest() == judged.digest()
     assert judged.of(ResultKind.TIER_CHANGED).shape[0] > 10
     assert boxes.evaluations < judge.evaluations == judge.exhaustive_evaluations
+
+
+def test_everyone_lives_somewhere_or_is_hot_for_a_reason() -> None:
+    """What a summary says of accounts adds up to all of them; nobody rests in a box that its bounds do not allow."""
+    _, boxes = _run(_a_demo_day(2.0), BOXES)
+    where = boxes.residence
+
+    opened = sum(count for _, count in where.residents_by_width) + sum(count for _, count in where.hot_by_reason)
+    assert opened == 60
+    assert sum(count for _, count in where.hot_by_reason) == boxes.hot_accounts
+    assert sum(count for _, count in where.residents_by_width) > 30
+    assert [width for width, _ in where.residents_by_width] == sorted(width for width, _ in where.residents_by_width)
+    assert all(slack >= 0.0 for _, slack in where.slack_quantiles)
