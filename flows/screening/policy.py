@@ -17,7 +17,7 @@ A policy is found by its name. It has no memory: a process opens its own *screen
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,19 @@ class ScreeningPolicy(Protocol):
 
     def screen(self, sight: Sight) -> Screen:
         """Return the screening of one process."""
+
+
+@runtime_checkable
+class TunablePolicy(Protocol):
+    """A policy that has a setting, which may follow its name behind a colon."""
+
+    def tuned(self, setting: str) -> ScreeningPolicy:
+        """Return the policy with a setting; its name says it.
+
+        Raises
+        ------
+        ValueError : what is wrong with the setting, in one line.
+        """
 
 
 def anything_moved(instant: Instant) -> bool:

@@ -1,6 +1,7 @@
 """Screening policies by name, through the entry-point group ``tidegate.screening``.
 
 1. Ours are always there, so that a checkout works before it is installed.
+2. A setting may follow a name behind a colon: ``probabilistic:1e-6``.
 """
 
 from importlib.metadata import entry_points
@@ -8,11 +9,16 @@ from typing import Final
 
 from flows.screening.boxes import POLICY as BOXES
 from flows.screening.exhaustive import POLICY as EXHAUSTIVE
-from flows.screening.policy import ScreeningPolicy
+from flows.screening.policy import ScreeningPolicy, TunablePolicy
+from flows.screening.probabilistic import POLICY as PROBABILISTIC
 
 JUDGE: Final = EXHAUSTIVE.name
 DEFAULT: Final = EXHAUSTIVE.name
-_OURS: Final[dict[str, ScreeningPolicy]] = {policy.name: policy for policy in (BOXES, EXHAUSTIVE)}
+_OURS: Final[dict[str, ScreeningPolicy]] = {
+    BOXES.name: BOXES,
+    EXHAUSTIVE.name: EXHAUSTIVE,
+    "probabilistic": PROBABILISTIC,
+}
 
 
 class UnknownScreeningPolicy(Exception):  # noqa: N818 - says what happened
@@ -20,12 +26,25 @@ class UnknownScreeningPolicy(Exception):  # noqa: N818 - says what happened
 
 
 def screening_policy(name: str) -> ScreeningPolicy:
-    """Return the installed policy of this name.
+    """Return the installed policy of this name, with the setting that may follow it.
 
     Raises
     ------
-    UnknownScreeningPolicy : none has it; the message names those that are installed.
+    UnknownScreeningPolicy : none has it, or none with this setting; the message says what there is.
     """
+    name, colon, setting = name.partition(":")
+    policy = _installed(name)
+    if not colon:
+        return policy
+    if not isinstance(policy, TunablePolicy):
+        raise UnknownScreeningPolicy(f"screening policy {name} has no setting, and {setting!r} follows it")
+    try:
+        return policy.tuned(setting)
+    except ValueError as error:
+        raise UnknownScreeningPolicy(f"screening policy {name}: {error}") from None
+
+
+def _installed(name: str) -> ScreeningPolicy:
     if name in _OURS:
         return _OURS[name]
     found = {point.name: point for point in entry_points(group="tidegate.screening")}
@@ -38,4 +57,5 @@ def screening_policy(name: str) -> ScreeningPolicy:
 
 def whose_decisions(name: str) -> str:
     """Return the policy whose decisions a run has: the judge's under any exact one, so that those may take turns."""
-    return JUDGE if screening_policy(name).exact else name
+    policy = screening_policy(name)
+    return JUDGE if policy.exact else policy.name
