@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from flows.margin.model import MarginModel
+from flows.screening.deribit_standard import open_bounds as open_deribit_standard
+from flows.screening.dydx import open_bounds as open_dydx
 from flows.screening.portfolio_bounds import open_bounds as open_portfolio
 from flows.screening.ranges import OpensBounds
 from flows.screening.standard_bounds import open_bounds as open_standard
 
 OURS: Final[Mapping[str, OpensBounds]] = {
+    "deribit-standard": open_deribit_standard,
+    "dydx-v4": open_dydx,
     "tidegate-portfolio": open_portfolio,
     "tidegate-standard": open_standard,
 }

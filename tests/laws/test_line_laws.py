@@ -4,6 +4,7 @@
    its line above; in coins likewise.
 2. What a short option needs keeps to its lines, whose corrections at the kinks are needed.
 3. Over no range at all, lines are what they are lines of.
+4. Below the greater of two lines lies one of them, and in the middle none lies higher.
 """
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from flows.pricing.black76 import black76_price
 from flows.screening.lines import (
     discounts,
+    greater_below,
     option_lines,
     short_option_need,
     short_option_need_above,
@@ -114,3 +116,14 @@ def test_a_discount_is_within_its_range(
     at = np.exp(-_between(rate, rate + band, rate_share) * _between(time, time + length, time_share))
 
     assert least <= at <= greatest
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4), _SHARES)
+def test_below_a_maximum_lies_the_line_that_is_greater_in_the_middle(ends: list[float], share: float) -> None:
+    """Law 4: the greater of the ends of lines that cross would lie above their maximum; the lesser line loses bound."""
+    line, other = (ends[0], ends[1]), (ends[2], ends[3])
+    found = greater_below(*line, *other)
+
+    for at in (0.0, share, 1.0):
+        assert _at(at, (0.0, 1.0), found) <= max(_at(at, (0.0, 1.0), line), _at(at, (0.0, 1.0), other))
+    assert sum(found) >= max(sum(line), sum(other))
