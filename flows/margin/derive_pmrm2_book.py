@@ -70,7 +70,8 @@ class DerivePmrm2Model(DerivePortfolioModel[DerivePmrm2Parameters]):
             named[a] = True
             haircuts[a] = rates.maintenance_haircut, rates.initial_haircut
             underlying = columns.underlying_index(rates.follows)
-            if underlying >= 0:
+            # What follows an underlying on which nothing covered is listed is as sure as its own price.
+            if underlying >= 0 and markets.home[underlying] != NO_GROUP:
                 group[a] = markets.home[underlying]
                 confidence[a] = min(confidence[a], markets.confidence[group[a]])
         worth = np.where(named, assets.price, 0.0)

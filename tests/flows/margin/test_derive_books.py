@@ -224,6 +224,24 @@ def test_a_coin_of_which_nothing_covered_is_listed_counts_for_nothing() -> None:
     assert (initial.tolist(), maintenance.tolist()) == ([50_000.0], [50_000.0])
 
 
+def test_a_coin_of_which_nothing_covered_is_listed_is_as_sure_as_its_own_price() -> None:
+    """Another underlying's confidence is read: the last one's, where the coin's has nothing covered."""
+    market = Market(MODELS)
+    listed = [an_instrument(0, payoff="inverse"), an_instrument(1, underlying="ETH")]
+    market.step(a_frame(*a_venue(*listed, accounts=("derive-pmrm2",))))
+    of_eth = a_price(2_500.0, feed="ETH/USD", confidence=60.0)
+    instant = market.step(a_frame(a_price(50_000.0, confidence=1.0), of_eth, a_dollar()))
+    positions = replace(
+        a_book([[0, 10**8]], [{}]).positions,
+        balances=Balances(np.array([[0, 10**8]]), np.zeros(1, np.bool_), np.zeros(1, np.int64)),
+    )
+
+    initial, _ = PMRM2.requirements(instant.margin_tables["derive-pmrm2"], positions, np.array([0]))
+
+    haircut = DerivePmrm2Parameters().collateral["BTC"]
+    assert initial.tolist() == pytest.approx([50_000.0 * (haircut.maintenance_haircut + haircut.initial_haircut)])
+
+
 def test_cash_stays_cash_when_the_last_option_on_it_has_settled() -> None:
     """A dollar counts for nothing because no instrument settles in it any longer."""
     market = Market(MODELS)
