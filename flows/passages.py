@@ -9,9 +9,9 @@ publishes. A passage ends at a barrier or at the end of an input batch, whicheve
    between stages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from flows.intake.decode import Arrival
 from flows.intake.ledger import Counts
@@ -30,6 +30,14 @@ class EventBatch:
     """Arrivals in the fair order, events and what could not be decoded; ``last`` is true at the end of input."""
 
     arrivals: Sequence[Arrival]
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPeriod:
+    """Frames of a ledger that is written already, up to a barrier; ``last`` is true at the last barrier."""
+
+    frames: Sequence[bytes]
     last: bool = False
 
 
@@ -99,6 +107,13 @@ class Shown:
     settled: Settled
     files: Sequence[SnapshotFile]
     checkpoint: bytes | None
+
+
+class WritingStage(Protocol):
+    """The first stage as the pipeline sees it: it writes the ledger, or reads one that is written."""
+
+    def step(self, batch: Any) -> Iterator[Written]:
+        """Take a batch of what the source gives; yield its passages."""
 
 
 class RiskStage(Protocol):

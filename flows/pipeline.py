@@ -6,6 +6,7 @@ Bytewax dataflow. Both give the same bytes, and a test holds them to it.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
@@ -13,8 +14,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.intake.flow import intake
-from flows.intake.stage import IntakeStage
-from flows.passages import EventBatch, RiskStage, Shown
+from flows.passages import RiskStage, Shown, WritingStage
 from flows.risk.flow import risk
 from flows.settlement.flow import settlement
 from flows.settlement.stage import SettlementStage
@@ -26,13 +26,13 @@ from flows.snapshot.stage import SnapshotStage
 class Stages:
     """The memory of each stage; steps change it in place."""
 
-    intake: IntakeStage
+    intake: WritingStage
     risk: RiskStage
     settlement: SettlementStage
     snapshot: SnapshotStage
 
 
-def run_plain(batches: Iterable[EventBatch], stages: Stages, publish: Callable[[Shown], None]) -> None:
+def run_plain(batches: Iterable[Any], stages: Stages, publish: Callable[[Shown], None]) -> None:
     """Run every batch through the stages, in order, one after the other."""
     for batch in batches:
         for written in stages.intake.step(batch):
@@ -41,7 +41,7 @@ def run_plain(batches: Iterable[EventBatch], stages: Stages, publish: Callable[[
             publish(stages.snapshot.step(settled))
 
 
-def dataflow(source: Source[EventBatch], stages: Stages, sink: Sink[Shown]) -> Dataflow:
+def dataflow(source: Source[Any], stages: Stages, sink: Sink[Shown]) -> Dataflow:
     """Return the same as a dataflow for one worker.
 
     State lives in the stages and not in Bytewax's recovery store: its epochs are wall-clock time, ours are barriers.

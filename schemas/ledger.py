@@ -418,6 +418,21 @@ def pack_frame(
     return b"".join((head, blake2b(head, digest_size=_DIGEST_LENGTH).digest(), *sections)), content_head
 
 
+def frame_kind(data: bytes) -> FrameKind:
+    """Return the kind of a frame that is not verified yet, from its header.
+
+    Raises
+    ------
+    LedgerError : truncated in its header, no frame, or of an unknown kind.
+    """
+    if len(data) < _HEADER.size or not data.startswith(_MAGIC):
+        raise LedgerError("not a frame: it is too short, or begins with other bytes")
+    kind = _FRAME_KINDS.get(_HEADER.unpack_from(data)[2])
+    if kind is None:
+        raise LedgerError("a frame is of unknown kind")
+    return kind
+
+
 def decode_frame(data: bytes | memoryview, shards: Collection[int] | None = None) -> Frame:
     """Return the frame, with the legs of ``shards`` (all where None), after verifying all that it returns.
 

@@ -25,6 +25,7 @@ from infra.cli.arguments import duration_ns, moment_ns, moment_text
 from infra.cli.output import DIFFERS, WRONG_USE, console, errors, fail, note, print_facts, print_json
 from infra.files.append import ShorterThanCommitted
 from infra.files.documents import DocumentError, read_parameters
+from infra.files.ledger import NoLedgerError
 from infra.files.snapshots import SnapshotError
 from infra.files.sources import SourceError
 from infra.run import replay as runs
@@ -100,9 +101,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to std
 
 
 def replay(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG…", help="Event logs: .ndjson (.gz, .zst) or .parquet.")],
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Directory of the run; an unfinished one is resumed.")],
+    logs: Annotated[
+        list[Path] | None, typer.Argument(metavar="LOG…", help="Event logs: .ndjson (.gz, .zst) or .parquet.")
+    ] = None,
     *,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", metavar="DIR", help="Decide the frames of a written ledger, instead of events."),
+    ] = None,
     period: Annotated[str, typer.Option("--period", help="Settlement period.")] = "1m",
     snapshots: Annotated[str, typer.Option("--snapshots", help="Period of full-state snapshots.")] = "1h",
     until: Annotated[str | None, typer.Option("--until", help="Leave out events from this moment on (UTC).")] = None,
@@ -124,9 +132,11 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Replay event logs: ledger, margins and tiers, settlement batches, snapshots. Resumes where it was stopped."""
+    _check_input(context, logs, ledger)
     options = runs.Options(
-        inputs=[path.resolve() for path in logs],
+        inputs=[path.resolve() for path in logs or []],
         out=out,
+        ledger=ledger,
         genesis=Genesis(ledger_id=ledger_id, settlement_period_ns=duration_ns("--period", period)),
         shard_count=shards,
         snapshot_period_ns=duration_ns("--snapshots", snapshots),
@@ -141,12 +151,28 @@ def replay(
     )
     replayed = run(options)
     warn_of_damage(replayed, out)
+    if replayed.frames_left_out:
+        note(f"{replayed.frames_left_out:,} frames behind the last barrier are left out: their period is not closed")
     if as_json:
         print_json(replayed.summary | screened(replayed) | {"seconds": replayed.seconds, "out": str(out)})
     else:
         show_summary(replayed)
         suggest(out)
     fail_where_bounds_are_wrong(replayed)
+
+
+def _check_input(context: typer.Context, logs: list[Path] | None, ledger: Path | None) -> None:
+    """Exit unless there is one input; what a ledger says already cannot be said again."""
+    if ledger is None:
+        if not logs:
+            fail("nothing to replay: name event logs, or a ledger with --ledger", WRONG_USE)
+        return
+    if logs:
+        fail("--ledger stands for event logs: leave out one of them", WRONG_USE)
+    for name in ("period", "until", "params", "ledger_id", "shards"):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            fail(f"--{name.replace('_', '-')} is decided when a ledger is written, and --ledger reads one", WRONG_USE)
 
 
 def run(options: runs.Options) -> runs.Replayed:
@@ -158,7 +184,7 @@ def run(options: runs.Options) -> runs.Replayed:
             return runs.replay(options, show)
     except SourceError as error:
         fail(str(error), WRONG_USE)
-    except (UnknownScreeningPolicy, RunDirectoryError) as error:
+    except (UnknownScreeningPolicy, RunDirectoryError, NoLedgerError) as error:
         fail(str(error), WRONG_USE)
     except JudgedOtherwise as error:
         fail(f"{error}; {options.out} is at its last commit before it", DIFFERS)

@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
+from flows.passages import WrittenPeriod
 from infra.files.append import AppendFile, digest_of, sync_directory
 from schemas.failures import DeadLetter, FailureReason, Origin
-from schemas.ledger import Frame, LedgerError, check_link, decode_frame
+from schemas.ledger import Frame, FrameKind, LedgerError, check_link, decode_frame, frame_kind
 
 FILE_BYTES_MAX: Final = 64 << 20
 _SUFFIX: Final = ".frames"
@@ -30,6 +31,10 @@ _NUMBER_IN_FRAME: Final = Struct("<12xQ")
 
 class TornTailError(LedgerError):
     """The last frame of the ledger is not whole: the writer was stopped while it wrote."""
+
+
+class NoLedgerError(LedgerError):
+    """The folder holds no frame files."""
 
 
 class LedgerPosition(msgspec.Struct, frozen=True, array_like=True):
@@ -146,6 +151,54 @@ class LedgerWriter:
         return self._folder / f"{first:08d}{_SUFFIX}"
 
 
+class WrittenLedger:
+    """A ledger folder as the input of a run, period after period.
+
+    Attributes
+    ----------
+    files : its frame files. bytes_total, bytes_read : how much of it there is, and how much has been read.
+    behind : frames behind the last barrier, which belong to no period yet and are left out; known at the end.
+
+    Raises
+    ------
+    NoLedgerError : there are none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.files = [path for _, path in _files(folder)] if folder.is_dir() else []
+        if not self.files:
+            raise NoLedgerError(f"{folder} holds no ledger: name the folder `ledger` of a run, or an archive of frames")
+        self.bytes_total = sum(path.stat().st_size for path in self.files)
+        self.bytes_read = 0
+        self.behind = 0
+
+    def genesis(self) -> Frame:
+        """Return frame 0."""
+        return read_frame(self._folder, 0)
+
+    def periods(self, from_frame: int = 0) -> Iterator[WrittenPeriod]:
+        """Yield the periods from a frame on, whole ones; the last is marked.
+
+        Raises
+        ------
+        LedgerError : a file is missing, or ends inside a frame.
+        """
+        self.bytes_read = 0
+        waiting: list[bytes] | None = None
+        frames: list[bytes] = []
+        for _, data in _numbered(self._folder, from_frame, None):
+            self.bytes_read += _LENGTH.size + len(data)
+            frames.append(data)
+            if frame_kind(data) is FrameKind.BARRIER:
+                if waiting is not None:
+                    yield WrittenPeriod(waiting)
+                waiting, frames = frames, []
+        self.behind = len(frames)
+        if waiting is not None:
+            yield WrittenPeriod(waiting, last=True)
+
+
 def ledger_digest(folder: Path, position: LedgerPosition) -> bytes:
     """Return the digest of a ledger up to a position: over the digests of its files."""
     return _joined(
@@ -179,11 +232,23 @@ def read_frames(
     TornTailError : behind the last whole frame stands a part of one.
     LedgerError : the folder holds no ledger, a file is missing, a frame is damaged, or the chain is broken.
     """
+    previous: Frame | None = None
+    for number, data in _numbered(folder, from_frame, until):
+        frame = decode_frame(data, shards)
+        if frame.number != number:
+            raise LedgerError(f"{folder}: frame {frame.number} stands where {number} should")
+        if previous is not None or number == 0:
+            check_link(previous, frame)
+        yield frame
+        previous = frame
+
+
+def _numbered(folder: Path, from_frame: int, until: LedgerPosition | None) -> Iterator[tuple[int, bytes]]:
+    """Yield the frames from a number on, as they stand, with their numbers."""
     files = _files(folder)
     if not files:
         raise LedgerError(f"{folder}: no ledger")
     start = max((first for first, _ in files if first <= from_frame), default=files[0][0])
-    previous: Frame | None = None
     number = start
     for place, (first, path) in enumerate(files):
         if first < start:
@@ -193,13 +258,7 @@ def read_frames(
         is_last = place == len(files) - 1
         for data in _frames(path, is_last=is_last, until=until if until and until.file == first else None):
             if number >= from_frame:
-                frame = decode_frame(data, shards)
-                if frame.number != number:
-                    raise LedgerError(f"{path.name}: frame {frame.number} stands where {number} should")
-                if previous is not None or number == 0:
-                    check_link(previous, frame)
-                yield frame
-                previous = frame
+                yield number, data
             number += 1
         if until is not None and until.file == first:
             return

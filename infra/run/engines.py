@@ -5,33 +5,33 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 
-from flows.passages import EventBatch, Shown
+from flows.passages import Shown
 from flows.pipeline import Stages, dataflow, run_plain
 
 Publish = Callable[[Shown], None]
-Engine = Callable[[Iterable[EventBatch], Stages, Publish], None]
+Engine = Callable[[Iterable[Any], Stages, Publish], None]
 
 
-class _Batches(StatelessSourcePartition[EventBatch]):
-    def __init__(self, batches: Iterator[EventBatch]) -> None:
+class _Batches(StatelessSourcePartition[Any]):
+    def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches
 
-    def next_batch(self) -> list[EventBatch]:
+    def next_batch(self) -> list[Any]:
         """Return one batch: it holds many events already, and more would only wait in memory."""
         return [next(self._batches)]
 
 
-class BatchSource(DynamicSource[EventBatch]):
-    """The merged input, for one worker."""
+class BatchSource(DynamicSource[Any]):
+    """The input, for one worker."""
 
-    def __init__(self, batches: Iterable[EventBatch]) -> None:
+    def __init__(self, batches: Iterable[Any]) -> None:
         self._batches = iter(batches)
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> _Batches:
@@ -61,7 +61,7 @@ class PublishSink(DynamicSink[Shown]):
         return _Publisher(self._publish)
 
 
-def run_bytewax(batches: Iterable[EventBatch], stages: Stages, publish: Publish) -> None:
+def run_bytewax(batches: Iterable[Any], stages: Stages, publish: Publish) -> None:
     """Run the pipeline as a Bytewax dataflow in this process."""
     try:
         cli_main(dataflow(BatchSource(batches), stages, PublishSink(publish)))

@@ -1,4 +1,4 @@
-"""Replay: an event log through the whole pipeline, into a run directory, resumable at any moment.
+"""Replay: an event log, or a written ledger, through the whole pipeline into a run directory, resumable at any moment.
 
 1. The same inputs and description give the same bytes, whatever engine, process count and crash.
 2. The wall clock decides when to commit and what to show, and nothing else.
@@ -6,19 +6,20 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from flows.intake.decode import Arrival, Stream
 from flows.intake.ledger import Counts, Intake
 from flows.intake.stage import IntakeStage
+from flows.intake.written import LedgerStage, next_frame_of
 from flows.margin.registry import margin_models, parameter_sets
 from flows.market.listings import Listings
 from flows.market.step import Market
-from flows.passages import EventBatch, RiskCheckpoint, RiskStage
+from flows.passages import EventBatch, RiskCheckpoint, RiskStage, WritingStage
 from flows.pipeline import Stages
 from flows.risk.stage import LocalRisk, StateClock
 from flows.risk.step import Risk
@@ -27,6 +28,7 @@ from flows.settlement.stage import SettlementStage
 from flows.settlement.step import Settlement
 from flows.snapshot.stage import SnapshotStage
 from flows.snapshot.step import Snapshot
+from infra.files.ledger import WrittenLedger
 from infra.files.snapshots import build_database
 from infra.files.sources import EventLog
 from infra.run.directory import Commit, Description, RunDirectory, locked
@@ -38,7 +40,7 @@ from infra.run.screening import DEFAULT, whose_decisions
 from infra.run.summary import summarise
 from schemas.events import Event, ParametersChanged
 from schemas.failures import DeadLetter
-from schemas.ledger import Frame, Genesis, decode_frame
+from schemas.ledger import Frame, Genesis, GenesisRecord, decode_frame
 
 BATCH_EVENTS: Final = 4096
 _OVERRIDES: Final = Stream("replay:parameters")
@@ -50,11 +52,16 @@ class EmptyLogError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """A replay. The first group belongs to the run; the second changes no byte of it."""
+    """A replay. The first group belongs to the run; the second changes no byte of it.
+
+    ``ledger``, a folder of frames, stands for ``inputs``: it has its own genesis and shards, and what intake would do
+    (``until_ns``, ``parameters``) is done.
+    """
 
     inputs: list[Path]
     out: Path
     genesis: Genesis
+    ledger: Path | None = None
     shard_count: int = 16
     snapshot_period_ns: int = 3_600_000_000_000
     until_ns: int | None = None
@@ -84,7 +91,8 @@ class Progress:
 class Replayed:
     """A finished replay.
 
-    ``seconds`` and ``diagnostics`` are of this process, from the first event taken to the last commit: a resumed run
+    ``frames_left_out`` stand behind the last barrier of a written ledger. ``seconds`` and ``diagnostics`` are of this
+    process, from the first event taken to the last commit: a resumed run
     has forgotten those before.
     """
 
@@ -92,6 +100,7 @@ class Replayed:
     seconds: float
     resumed_at_frame: int | None
     diagnostics: Diagnostics
+    frames_left_out: int = 0
 
 
 def replay(options: Options, show: Callable[[Progress], None] = lambda progress: None) -> Replayed:
@@ -106,10 +115,10 @@ def replay(options: Options, show: Callable[[Progress], None] = lambda progress:
         stays at its last commit.
     """
     with locked(options.out):
-        return _replay(options, show)
+        return _of_events(options, show) if options.ledger is None else _of_ledger(options, options.ledger, show)
 
 
-def _replay(options: Options, show: Callable[[Progress], None]) -> Replayed:
+def _of_events(options: Options, show: Callable[[Progress], None]) -> Replayed:
     work = options.out.with_name(options.out.name + ".sorting")
     log = EventLog(
         options.inputs,
@@ -118,16 +127,60 @@ def _replay(options: Options, show: Callable[[Progress], None]) -> Replayed:
     )
     try:
         directory, commit = RunDirectory.prepare(options.out, _description(options))
-        return _run(options, log, directory, commit, show)
+
+        def input_from(checkpoint: bytes | None, commit_due: Callable[[], bool]) -> tuple[IntakeStage, Iterable[Any]]:
+            intake = _intake(options, checkpoint)
+            batches = _batches(log.blocks(dict(intake.positions), BATCH_EVENTS), options, is_new=checkpoint is None)
+            return IntakeStage(intake, checkpoint_due=commit_due, is_new=checkpoint is None), batches
+
+        return _run(options, log, input_from, directory, commit, show)
     finally:
         log.close()
         if work.is_dir() and not any(work.iterdir()):
             work.rmdir()
 
 
+def _of_ledger(options: Options, folder: Path, show: Callable[[Progress], None]) -> Replayed:
+    ledger = WrittenLedger(folder)
+    first = ledger.genesis()
+    [record] = first.market
+    assert isinstance(record, GenesisRecord), "frame 0 holds the genesis"
+    options = replace(
+        options,
+        genesis=record.genesis,
+        shard_count=first.shard_count,
+        inputs=ledger.files,
+        until_ns=None,
+        parameters={},
+    )
+    directory, commit = RunDirectory.prepare(options.out, _description(options))
+
+    def input_from(checkpoint: bytes | None, commit_due: Callable[[], bool]) -> tuple[LedgerStage, Iterable[Any]]:
+        next_frame = 0 if checkpoint is None else next_frame_of(checkpoint)
+        return LedgerStage(checkpoint_due=commit_due), ledger.periods(next_frame)
+
+    replayed = _run(options, ledger, input_from, directory, commit, show)
+    return replace(replayed, frames_left_out=ledger.behind)
+
+
+class _Input(Protocol):
+    """What is read, for progress."""
+
+    bytes_total: int
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of it has been read."""
+
+
+# The first stage, from its checkpoint if there is one, and what it takes from there on.
+_InputFrom = Callable[[bytes | None, Callable[[], bool]], tuple[WritingStage, Iterable[Any]]]
+
+
 def _run(
     options: Options,
-    log: EventLog,
+    log: _Input,
+    input_from: _InputFrom,
     directory: RunDirectory,
     commit: Commit | None,
     show: Callable[[Progress], None],
@@ -158,8 +211,7 @@ def _run(
         return True
 
     try:
-        with _Stages(options, directory, commit, commit_due) as (stages, positions):
-            batches = _batches(log.blocks(positions, BATCH_EVENTS), options, is_new=commit is None)
+        with _Stages(options, directory, commit, input_from, commit_due) as (stages, batches):
             ENGINES[options.engine](batches, stages, publisher.publish)
             diagnostics = stages.risk.diagnostics
         last = publisher.last_commit
@@ -198,29 +250,30 @@ class _Stages:
     """The stages of a run, new or from its last commit; leaving it ends the worker processes."""
 
     def __init__(
-        self, options: Options, directory: RunDirectory, commit: Commit | None, commit_due: Callable[[], bool]
+        self,
+        options: Options,
+        directory: RunDirectory,
+        commit: Commit | None,
+        input_from: _InputFrom,
+        commit_due: Callable[[], bool],
     ) -> None:
         self._pool: RiskPool | None = None
-        models = margin_models()
-        sets = parameter_sets(models)
         clock = StateClock(options.snapshot_period_ns, None if commit is None else commit.state_period)
         if commit is None:
-            intake = Intake(
-                options.genesis, shard_count=options.shard_count, margin_models=tuple(models), parameter_sets=sets
-            )
+            written: bytes | None = None
             settlement, snapshot, listings = Settlement(), Snapshot(), Listings()
             risk_checkpoint, previous = None, None
         else:
             states, risk_checkpoint, barrier = directory.read_checkpoint(commit, options.shard_count)
-            intake = Intake.restore(states["intake"], parameter_sets=sets)
+            written = states["intake"]
             settlement = Settlement.restore(states["settlement"])
             snapshot = Snapshot()
             snapshot.restore(states["snapshot"])
             listings = Market.restore(Risk.market_checkpoint(risk_checkpoint.market)).listings
             previous = decode_frame(barrier), barrier
-        self.positions = dict(intake.positions)
+        first, self.batches = input_from(written, commit_due)
         self.stages = Stages(
-            IntakeStage(intake, checkpoint_due=commit_due, is_new=commit is None),
+            first,
             self._risk(options, clock, risk_checkpoint, previous),
             SettlementStage(settlement),
             SnapshotStage(snapshot, listings),
@@ -254,14 +307,22 @@ class _Stages:
         )
         return LocalRisk(risk, clock=clock, previous=None if previous is None else previous[0])
 
-    def __enter__(self) -> tuple[Stages, dict[str, int]]:
-        """Return the stages and the positions from which input goes on."""
-        return self.stages, self.positions
+    def __enter__(self) -> tuple[Stages, Iterable[Any]]:
+        """Return the stages and what the first of them takes."""
+        return self.stages, self.batches
 
     def __exit__(self, *error: object) -> None:
         """End the workers."""
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
+
+
+def _intake(options: Options, checkpoint: bytes | None) -> Intake:
+    models = margin_models()
+    sets = parameter_sets(models)
+    if checkpoint is not None:
+        return Intake.restore(checkpoint, parameter_sets=sets)
+    return Intake(options.genesis, shard_count=options.shard_count, margin_models=tuple(models), parameter_sets=sets)
 
 
 def _batches(blocks: Iterable[list[Arrival]], options: Options, *, is_new: bool) -> Iterator[EventBatch]:

@@ -217,6 +217,7 @@ def test_every_checkpoint_continues_to_the_same_bytes(day: list[Event], judged: 
     for place in range(0, len(barriers), 9):
         stages = resumed(whole, place, [], [3, 1, 0, 2])
         rest = Published()
+        assert isinstance(stages.intake, IntakeStage)
         taken = stages.intake.intake.positions["log:0"]
         remaining = [arrival for arrival in inputs if arrival[4] > taken]
         run_plain(batches_of(remaining, 1_000), stages, rest.take)
