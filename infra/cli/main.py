@@ -53,6 +53,14 @@ COMMANDS: Final = {
         "infra.cli.margin:margin",
         "Margin of one account, of a file or a recorded run: what it is made of, and what a change would make of it.",
     ),
+    "topics": (
+        "infra.cli.topics:topics",
+        "Create the topics of a live venue, and say where they drifted: `plan` exits 3, and changes nothing.",
+    ),
+    "broker": (
+        "infra.cli.broker:broker",
+        "Run one Kafka broker on this machine, until Ctrl-C. Fetches Kafka once; needs Java 17.",
+    ),
     "schema": (
         "infra.cli.schema:schema",
         "Print the JSON Schema of public events or parameter sets.",

@@ -1,0 +1,1 @@
+"""Kafka: a broker to run, topics to keep, and nothing that decides."""
