@@ -9,12 +9,14 @@ from rich.table import Table
 
 from infra.cli.output import FAILED, console, errors, fail, print_json
 from infra.cli.replay import (
+    BoxPicture,
     ChainKind,
     ChainOption,
     Engine,
     EngineOption,
     Exhaustive,
     Json,
+    ScreeningName,
     ShadowFraction,
     Shards,
     Workers,
@@ -57,8 +59,10 @@ def demo(
     engine: EngineOption = Engine.PLAIN,
     shards: Shards = 16,
     chain: ChainOption = ChainKind.EMBEDDED,
+    screening: ScreeningName = DEFAULT,
     exhaustive: Exhaustive = False,
     shadow: ShadowFraction = 0.0,
+    box_picture: BoxPicture = None,
     as_json: Json = False,
 ) -> None:
     """Run everything on a generated crash day: about a minute, no network. All data is synthetic."""
@@ -84,9 +88,10 @@ def demo(
                 chain=chain.value,
                 engine=engine.value,
                 worker_count=workers,
-                screening=JUDGE if exhaustive else DEFAULT,
+                screening=JUDGE if exhaustive else screening,
                 shadow=shadow,
-            )
+            ),
+            box_picture,
         )
         with SnapshotQuery(place / "run") as snapshots:
             failed = sorted(name for name, answer in snapshots.check().items() if answer.rows.num_rows)

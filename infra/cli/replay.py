@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -97,6 +97,10 @@ ShadowFraction = Annotated[
         help="Judge this fraction of frames on the way; exit 3 if one differs.",
     ),
 ]
+BoxPicture = Annotated[
+    Path | None,
+    typer.Option("--box-picture", metavar="FILE.png", help="Draw the boxes of `--screening boxes` about the market."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -129,6 +133,7 @@ def replay(
     screening: ScreeningName = DEFAULT,
     exhaustive: Exhaustive = False,
     shadow: ShadowFraction = 0.0,
+    box_picture: BoxPicture = None,
     as_json: Json = False,
 ) -> None:
     """Replay event logs: ledger, margins and tiers, settlement batches, snapshots. Resumes where it was stopped."""
@@ -149,7 +154,7 @@ def replay(
         worker_count=workers,
         commit_seconds=duration_ns("--commit-every", commit_every) / 1e9,
     )
-    replayed = run(options)
+    replayed = run(options, box_picture)
     warn_of_damage(replayed, out)
     if replayed.frames_left_out:
         note(f"{replayed.frames_left_out:,} frames behind the last barrier are left out: their period is not closed")
@@ -175,8 +180,10 @@ def _check_input(context: typer.Context, logs: list[Path] | None, ledger: Path |
             fail(f"--{name.replace('_', '-')} is decided when a ledger is written, and --ledger reads one", WRONG_USE)
 
 
-def run(options: runs.Options) -> runs.Replayed:
-    """Run a replay with progress on stderr; say in one line what stopped it, and exit."""
+def run(options: runs.Options, box_picture: Path | None = None) -> runs.Replayed:
+    """Run a replay with progress on stderr, and draw its boxes; say in one line what stopped it, and exit."""
+    if box_picture is not None:
+        return _drawn(options, box_picture)
     if options.worker_count > options.shard_count:
         fail(f"--workers {options.worker_count} is more than --shards {options.shard_count}", WRONG_USE)
     try:
@@ -192,6 +199,25 @@ def run(options: runs.Options) -> runs.Replayed:
         fail(f"stopped; the same command resumes the run in {options.out}", 130)
     except HALTS as error:
         fail(f"{error}")
+
+
+def _drawn(options: runs.Options, picture: Path) -> runs.Replayed:
+    if picture.suffix.lower() != ".png":
+        fail(f"--box-picture {picture}: name a .png file", WRONG_USE)
+    if not picture.absolute().parent.is_dir():
+        fail(f"--box-picture {picture}: there is no such folder", WRONG_USE)
+    if options.worker_count > 1:
+        fail("--box-picture shows the boxes of one process: leave out --workers", WRONG_USE)
+    from infra.reports.boxes import BoxLog, plot_boxes
+
+    log = BoxLog()
+    replayed = run(replace(options, observer=log))
+    try:
+        plot_boxes(log, picture)
+    except (ValueError, OSError) as error:
+        fail(f"--box-picture {picture}: {error}; the run itself is complete")
+    errors.print(f"wrote {picture}", markup=False)
+    return replayed
 
 
 def screened(replayed: runs.Replayed) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from flows.pipeline import Stages
 from flows.risk.stage import LocalRisk, StateClock
 from flows.risk.step import Risk
 from flows.screening.diagnostics import Diagnostics
+from flows.screening.observer import Observer
 from flows.settlement.stage import SettlementStage
 from flows.settlement.step import Settlement
 from flows.snapshot.stage import SnapshotStage
@@ -74,6 +75,8 @@ class Options:
     engine: str = "plain"
     worker_count: int = 1
     commit_seconds: float = 5.0
+    # Watches the screen, of one process.
+    observer: Observer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +307,7 @@ class _Stages:
             shadow=options.shadow,
             market=None if checkpoint is None else checkpoint.market,
             shard_states=[] if checkpoint is None else list(checkpoint.shards.values()),
+            observer=options.observer,
         )
         return LocalRisk(risk, clock=clock, previous=None if previous is None else previous[0])
 
