@@ -27,7 +27,7 @@ from flows.risk.book import Book
 from flows.risk.evaluation import Evaluation, evaluate
 from flows.screening.diagnostics import Diagnostics
 from flows.screening.observer import Observer, Residence, Residential
-from flows.screening.policy import ScreeningPolicy, Sight, anything_moved
+from flows.screening.policy import ScreeningPolicy, Sight, anything_moved, rising
 from flows.screening.shadow import JudgedOtherwise, Shadow
 from schemas.checkpoint import open_envelope, seal_envelope
 from schemas.ids import FIRST_ACCOUNT_NUMBER
@@ -163,7 +163,7 @@ class Risk:
             chunks.append(chunk)
         if frame.legs.shape[0]:
             touched.append(self._book_legs(frame, instant, chunks))
-        changed = np.unique(np.concatenate(touched)) if touched else _NO_ROWS
+        changed = rising(book.rows, touched) if touched else _NO_ROWS
         changed = changed[changed >= self._first_customer]
         rows = self._screen.rows(instant, changed)
         if rows.shape[0]:

@@ -23,7 +23,7 @@ from flows.risk.evaluation import Evaluation
 from flows.screening.boundaries import boundaries_of, distance
 from flows.screening.models import bounds_of
 from flows.screening.observer import Residence
-from flows.screening.policy import Sight, Work, anything_moved
+from flows.screening.policy import Sight, Work, anything_moved, rising
 from flows.screening.ranges import Accounts, Boundaries, HealthBounds
 from flows.screening.residents import NOWHERE, Residents, bits, flags
 from flows.screening.standing import SLOTS, WIDTHS, Standing, width_of
@@ -117,7 +117,7 @@ class BoxScreen:
         if due.shape[0]:
             self._place(instant, due)
         still_hot = loose[self.residents.slot[loose] == self.residents.hot]
-        return np.unique(np.concatenate([touched, still_hot, self._concerned(instant)]))
+        return rising(self._book.rows, (touched, still_hot, self._concerned(instant)))
 
     def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
         """Place again who was touched or changed, and who got farther from its boundary."""

@@ -21,7 +21,7 @@ from flows.risk.evaluation import Evaluation
 from flows.screening.boundaries import boundaries_of, distance
 from flows.screening.clocks import Clocks
 from flows.screening.deadlines import Deadlines
-from flows.screening.policy import Sight, Work, anything_moved
+from flows.screening.policy import Sight, Work, anything_moved, rising
 from flows.screening.ranges import INITIAL, NO_BOUNDARY
 from flows.screening.withstood import looks
 
@@ -60,7 +60,7 @@ class DeadlineScreen:
         for clock in np.flatnonzero(clocks.moved).tolist():
             reading = np.inf if clocks.broke[clock] else float(clocks.reading[clock])
             found.append(self._deadlines[clock].due(reading, self._stamp))
-        return np.unique(np.concatenate(found))
+        return rising(self._book.rows, found)
 
     def decided(self, instant: Instant, rows: Int64Array, evaluation: Evaluation) -> None:
         """Set the rows' next deadlines by what they came to."""
