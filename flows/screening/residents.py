@@ -135,6 +135,14 @@ def _larger(array: UInt64Array, shape: tuple[int, int]) -> UInt64Array:
     return grown
 
 
+def any_of(words: UInt64Array, wanted: UInt64Array) -> BoolArray:
+    """Return, (n,), which of n rows of words have any bit of ``wanted``: one word at a time, for there are few."""
+    found: BoolArray = (words[:, 0] & wanted[0]) != 0
+    for word in range(1, words.shape[1]):
+        found |= (words[:, word] & wanted[word]) != 0
+    return found
+
+
 @njit(cache=True, error_model="numpy")
 def _put(
     rows: Int64Array,
